@@ -1,0 +1,53 @@
+"""What every command shares: the data folder, the settings, output for people or for programs."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+from node.errors import Unavailable
+from node.settings import Settings, load
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Data folder of the node.", envvar="TIMMY_DATA", show_default="the XDG data folder"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+RelayOption = Annotated[
+    list[str] | None, typer.Option("--relay", help="Relay to use; may be repeated. Default: this node's own.")
+]
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def data_dir(given: Path | None) -> Path:
+    """The data folder of this command, made private (0700) where it is new."""
+    if given is None:
+        base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+        given = Path(base) / "timmy"
+    path = given.expanduser().absolute()
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
+
+
+def load_settings(data: Path) -> Settings:
+    return load(data)
+
+
+def relay_urls(data: Path, given: list[str] | None) -> list[str]:
+    """The relays asked for, else the node's own as it is running now. Raises Unavailable."""
+    if given:
+        return given
+    try:
+        return [(data / "run" / "relay.url").read_text().strip()]
+    except FileNotFoundError:
+        raise Unavailable(f"no relay runs on {data}: start `timmy up` or name one with --relay wss://...") from None
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode() + "\n")

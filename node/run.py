@@ -1,0 +1,71 @@
+"""How a part of the node lives: logging, signals, one ready line."""
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import orjson
+
+QUIET = ("aiohttp.access", "asyncio", "aiosqlite")
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line; what a call passes as `extra={"data": {...}}` goes beside the message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"at": round(record.created, 3), "level": record.levelname.lower(), "part": record.name}
+        line["message"] = record.getMessage()
+        line.update(getattr(record, "data", {}))
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
+class HumanLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        at = time.strftime("%H:%M:%S", time.localtime(record.created))
+        level = "" if record.levelno < logging.WARNING else record.levelname.lower() + " "
+        text = f"{at} {record.name:<12} {level}{record.getMessage()}"
+        return text + "\n" + self.formatException(record.exc_info) if record.exc_info else text
+
+
+def set_up_logging(form: str = "human", level: int = logging.INFO) -> None:
+    """Log to stderr. `form` is `human` or `json`."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if form == "json" else HumanLines())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def ready(line: str) -> None:
+    """Say on stdout that the part is ready; whoever started it reads this line."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def run_until_signal(main: Coroutine[Any, Any, None]) -> None:
+    """Run until done, or until SIGTERM or SIGINT, which cancel it so that it can put things away."""
+    try:
+        import uvloop
+    except ImportError:
+        runner = asyncio.Runner()
+    else:
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    with runner:
+        try:
+            runner.run(_guard(main))
+        except asyncio.CancelledError:
+            pass
+
+
+async def _guard(main: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.ensure_future(main)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    await task
