@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
@@ -68,4 +69,17 @@ async def _guard(main: Coroutine[Any, Any, None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
+    if os.environ.get("TIMMY_SUPERVISED"):
+        _follow_parent(loop, task)
     await task
+
+
+def _follow_parent(loop: asyncio.AbstractEventLoop, task: asyncio.Future[None]) -> None:
+    """Stop when the supervisor is gone: it holds our stdin open and never writes to it."""
+
+    def gone() -> None:
+        if not os.read(0, 1):
+            loop.remove_reader(0)
+            task.cancel()
+
+    loop.add_reader(0, gone)

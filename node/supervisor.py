@@ -1,0 +1,190 @@
+"""Runs the parts of a node as processes: start in order, restart with backoff, stop in order.
+
+The supervisor owns processes and nothing else: every part keeps its own state on disk, so killing any of them, or the
+supervisor, loses no job and no money. Children that outlive a killed supervisor notice that their parent is gone (their
+stdin closes) and stop by themselves.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import logging.handlers
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+log = logging.getLogger("node")
+
+FIRST_DELAY, LAST_DELAY = 0.5, 30.0  # seconds between restarts
+STEADY = 60.0  # a part that ran this long starts again without delay
+GRACE = 8.0  # seconds from SIGTERM to SIGKILL
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One process of the node. `ready` is the prefix of the stdout line that says it is up."""
+
+    name: str
+    command: Sequence[str]
+    ready: str
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Running:
+    part: Part
+    process: asyncio.subprocess.Process | None = None
+    started: float = 0.0
+    restarts: int = 0
+    state: str = "starting"
+    line: str = ""
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class PartFailed(Exception):
+    """A part did not get ready; the message holds its last words."""
+
+
+class Supervisor:
+    """`start` each part, `wait` until told to stop, `stop` them in reverse order within ten seconds.
+
+    State is written to `status` (a JSON file) at every change, for `timmy status`.
+    """
+
+    def __init__(self, *, status: Path, logs: Path, echo: bool = True) -> None:
+        self._status = status
+        self._logs = logs
+        self._echo = echo
+        self._parts: dict[str, Running] = {}
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._stopping = asyncio.Event()
+        logs.mkdir(parents=True, exist_ok=True)
+
+    async def start(self, part: Part, *, timeout: float = 60) -> str:
+        """Start a part and wait until it is ready; returns its ready line. Raises PartFailed."""
+        running = self._parts[part.name] = Running(part)
+        keeper = self._keepers[part.name] = asyncio.create_task(self._keep(running), name=f"keep-{part.name}")
+        waiter = asyncio.create_task(running.ready.wait())
+        try:
+            done, _ = await asyncio.wait({waiter, keeper}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiter.cancel()
+        if waiter not in done:
+            raise PartFailed(f"{part.name} did not start: {self._last_words(part.name)}")
+        return running.line
+
+    async def stop(self) -> None:
+        """SIGTERM to all that stand on the others first, so that they can say goodbye; SIGKILL after the grace."""
+        self._stopping.set()
+        everyone = list(self._parts.values())
+        for wave, grace in ((everyone[2:], GRACE * 0.6), (everyone[1:2], GRACE * 0.2), (everyone[:1], GRACE * 0.2)):
+            await asyncio.gather(*(self._end(running, grace) for running in wave))
+        self._write_status()
+
+    async def _end(self, running: Running, grace: float) -> None:
+        process, keeper = running.process, self._keepers[running.part.name]
+        if process is None or process.returncode is not None:
+            keeper.cancel()
+        else:
+            _signal(process, signal.SIGTERM)
+            await asyncio.wait({keeper}, timeout=grace)
+            if process.returncode is None:
+                log.warning("%s did not stop in time: killed", running.part.name)
+                _signal(process, signal.SIGKILL)
+        await asyncio.wait({keeper}, timeout=1)
+        running.state = "stopped"
+
+    def pids(self) -> dict[str, int]:
+        """Process ids of what runs now."""
+        return {name: item.process.pid for name, item in self._parts.items() if item.process is not None}
+
+    async def _keep(self, running: Running) -> None:
+        """Run the part again and again until the supervisor stops or it fails before its first ready line."""
+        delay = FIRST_DELAY
+        while not self._stopping.is_set():
+            running.started = time.monotonic()
+            running.state = "starting"
+            code = await self._run_once(running)
+            if self._stopping.is_set():
+                return
+            if not running.ready.is_set():
+                running.state = "failed"
+                self._write_status()
+                return
+            running.state, running.restarts = "restarting", running.restarts + 1
+            self._write_status()
+            steady = time.monotonic() - running.started > STEADY
+            delay = FIRST_DELAY if steady else min(delay * 2, LAST_DELAY)
+            log.warning("%s ended with %s; again in %.1f s", running.part.name, code, delay)
+            await asyncio.sleep(delay)
+
+    async def _run_once(self, running: Running) -> int:
+        part = running.part
+        process = await asyncio.create_subprocess_exec(
+            *part.command,
+            stdin=asyncio.subprocess.PIPE,  # held open, never written: its end tells the part that we are gone
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, **part.environ, "TIMMY_SUPERVISED": "1", "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+            limit=1 << 20,
+        )
+        running.process = process
+        self._write_status()
+        assert process.stdout is not None
+        journal = logging.handlers.RotatingFileHandler(
+            self._logs / f"{part.name}.log", maxBytes=10_000_000, backupCount=1, delay=True
+        )
+        with contextlib.closing(journal):
+            async for line in _lines(process.stdout):
+                journal.emit(logging.makeLogRecord({"msg": line}))
+                if line.startswith(part.ready) and running.state == "starting":
+                    running.line, running.state = line, "ready"
+                    running.ready.set()
+                    self._write_status()
+                elif self._echo:
+                    sys.stderr.write(f"{line}\n")
+        return await process.wait()
+
+    def _last_words(self, name: str) -> str:
+        path = self._logs / f"{name}.log"
+        lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+        return lines[-1] if lines else "it said nothing"
+
+    def _write_status(self) -> None:
+        state = {
+            name: {
+                "state": item.state,
+                "pid": item.process.pid if item.process and item.process.returncode is None else None,
+                "restarts": item.restarts,
+                "line": item.line,
+            }
+            for name, item in self._parts.items()
+        }
+        fresh = self._status.with_suffix(".new")
+        with contextlib.suppress(OSError):  # a full disk must not stop the node
+            self._status.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_text(json.dumps({"supervisor": os.getpid(), "parts": state}))
+            fresh.replace(self._status)
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    while True:
+        try:
+            line = await stream.readline()
+        except ValueError:  # longer than the limit: not a log line
+            continue
+        if not line:
+            return
+        yield line.decode(errors="replace").rstrip()
+
+
+def _signal(process: asyncio.subprocess.Process | None, number: int) -> None:
+    if process is not None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
