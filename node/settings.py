@@ -84,7 +84,11 @@ class Settings:
 
 def load(data: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read `timmy.toml` (which may be absent) and the environment. Raises UsageComplaint."""
-    path = data / FILE
+    return load_file(data / FILE, environ)
+
+
+def load_file(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The same for a file of any name."""
     tables: dict[str, Any] = {}
     if path.exists():
         try:
@@ -111,10 +115,10 @@ def _merge_variable(tables: dict[str, Any], name: str, value: str) -> None:
                 table = table.setdefault(field, {})
                 key = key.removeprefix(field + "_")
                 break
-    table[key] = _literal(value)
+    table[key] = literal(value)
 
 
-def _literal(text: str) -> Any:
+def literal(text: str) -> Any:
     """A TOML value where the text is one, else the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]

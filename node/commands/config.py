@@ -1,0 +1,62 @@
+"""`timmy config show | set | check`."""
+
+from typing import Annotated
+
+import typer
+
+from node import settings as node_settings
+from node.context import DataOption, JsonOption, data_dir, out, print_json
+from node.errors import UsageComplaint
+
+app = typer.Typer(no_args_is_help=True, help="Show, set and check settings.")
+
+
+@app.command()
+def show(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Every setting as it is in force: file, environment and defaults merged. Secrets are hidden."""
+    values = node_settings.load(data_dir(data)).check()
+    if as_json:
+        print_json({name: model.model_dump(mode="json") for name, model in values.items()})
+        return
+    for name, model in values.items():
+        out.print(f"[bold]\\[{name}][/bold]")
+        for key, value in model.model_dump(mode="json").items():
+            if isinstance(value, dict) and value:
+                for below, inner in value.items():
+                    out.print(f"{key}.{below} = {node_settings.toml_value(inner)}", markup=False)
+            else:
+                out.print(f"{key} = {node_settings.toml_value(value)}", markup=False)
+        out.print()
+
+
+@app.command("set")
+def set_(
+    key: Annotated[str, typer.Argument(help="section.key, for instance relay.port or dvm.image.price")],
+    value: Annotated[str, typer.Argument(help="the value as TOML writes it; plain words need no quotes")],
+    data: DataOption = None,
+) -> None:
+    """Set one key in timmy.toml; the file keeps its comments. Nothing is written where the value is wrong."""
+    section, _, name = key.rpartition(".")
+    if not section:
+        raise UsageComplaint(f"{key!r} lacks its section: for instance node.port")
+    folder = data_dir(data)
+    path = folder / node_settings.FILE
+    before = path.read_text() if path.exists() else node_settings.template()
+    literal = node_settings.toml_value(node_settings.literal(value))
+    after = node_settings.assign(before, section, name, literal)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(after)
+    try:
+        node_settings.load_file(fresh).check()
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    out.print(f"{section}.{name} = {literal}", markup=False)
+
+
+@app.command()
+def check(data: DataOption = None) -> None:
+    """Validate timmy.toml and the environment."""
+    folder = data_dir(data)
+    node_settings.load(folder).check()
+    out.print(f"{folder / node_settings.FILE}: fine")

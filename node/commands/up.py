@@ -1,0 +1,134 @@
+"""`timmy up` and `timmy status`."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from node import home, plan
+from node.context import DataOption, JsonOption, data_dir, err, load_settings, out, print_json
+from node.errors import UsageComplaint
+from node.run import ready, run_until_signal, set_up_logging
+from node.settings import PARTS, NodeSettings, Settings
+from node.supervisor import Supervisor
+from nostr import nip19
+
+
+def up(
+    data: DataOption = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", help="Port of relay, page and files; 0 takes a free one.")
+    ] = None,
+    public: Annotated[
+        str | None, typer.Option("--public", help="wss:// address under which the world reaches you.")
+    ] = None,
+    only: Annotated[str | None, typer.Option("--only", help="Parts to start, with commas: relay,wallet,image.")] = None,
+) -> None:
+    """Start the node: relay, wallet, every trade, Timmy and the page, each a process of its own."""
+    folder = data_dir(data)
+    first = home.prepare(folder)
+    settings = load_settings(folder)
+    node = settings.section("node", NodeSettings, host=host, port=port, public_url=public)
+    chosen = only.split(",") if only else node.parts
+    if node.public_url:
+        check_public(settings, node.public_url)
+    set_up_logging(node.log)
+    with home.only_one(folder, "node"):
+        run_until_signal(_up(folder, node, chosen, first))
+
+
+async def _up(folder: Path, node: NodeSettings, chosen: list[str], first: bool) -> None:
+    supervisor = Supervisor(status=folder / home.STATUS, logs=folder / home.LOGS)
+    try:
+        url = await start(supervisor, folder, node, chosen)
+        greet(folder, url, first)
+        ready(f"ready {url.replace('ws', 'http', 1)}")
+        await asyncio.Event().wait()
+    finally:
+        await supervisor.stop()
+
+
+async def start(supervisor: Supervisor, folder: Path, node: NodeSettings, chosen: list[str]) -> str:
+    """Start the parts: relay, then wallet, then all the others side by side. Returns the relay's URL."""
+    environ: dict[str, str] = {"TIMMY_NODE_LOG": node.log}
+    if node.public_url:
+        environ |= {"TIMMY_NODE_PUBLIC_URL": node.public_url, "TIMMY_RELAY_PUBLIC_URL": node.public_url}
+    todo = plan.parts(folder, chosen, host=node.host, port=node.port, environ=environ)
+    url = ""
+    for part in [part for part in todo if part.name in ("relay", "wallet")]:
+        line = await supervisor.start(part)
+        if part.name == "relay":
+            url = line.split()[1]
+    await asyncio.gather(*(supervisor.start(part) for part in todo if part.name not in ("relay", "wallet")))
+    return url
+
+
+def check_public(settings: Settings, url: str) -> None:
+    """Refuse to offer priced services to the world for credits that nobody can withdraw."""
+    from dvms.settings import DvmSettings
+    from wallet.settings import WalletSettings
+
+    if not url.startswith(("wss://", "ws://")):
+        raise UsageComplaint(f"--public takes the wss:// address of this node's relay, not {url!r}")
+    backend = settings.section("wallet", WalletSettings).backend
+    free = settings.section("dvm", DvmSettings).price == 0
+    if backend == "ledger" and not free:
+        raise UsageComplaint(
+            "the wallet is `ledger`: its units are credits, not Lightning, and nobody outside could pay or be paid. "
+            "Put a real wallet behind it (`timmy config set wallet.backend ...`, see docs/wallet.md) "
+            "or offer free services only (`timmy config set dvm.price 0`)"
+        )
+
+
+def greet(folder: Path, url: str, first: bool) -> None:
+    owner = nip19.npub(home.owner_key(folder).public)
+    err.print(f"\n[bold]Timmy is up.[/bold]  {'New node' if first else 'Node'} in {folder}")
+    err.print(f"  relay    {url}        (point any Nostr client here)")
+    err.print(f"  page     {url.replace('ws', 'http', 1)}")
+    err.print(f"  owner    {owner}")
+    if first:
+        err.print(
+            "  next     timmy services | timmy buy image 'a fox in the snow' | timmy wallet balance | timmy doctor\n"
+        )
+
+
+def status(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Processes of the running node, and what each has earned."""
+    folder = data_dir(data)
+    try:
+        state: dict[str, Any] = json.loads((folder / home.STATUS).read_text())
+    except FileNotFoundError:
+        state = {"parts": {}}
+    rows = []
+    for name in [name for name in PARTS if name in state["parts"]]:
+        part = state["parts"][name]
+        alive = part["pid"] is not None and Path("/proc", str(part["pid"])).exists()
+        rows.append(
+            {"part": name, **part, "state": part["state"] if alive else "stopped", "memory_mb": _memory(part["pid"])}
+        )
+    if as_json:
+        print_json({"parts": rows})
+        return
+    if not rows:
+        out.print(f"no node has run on {folder} yet: start it with `timmy up`")
+        return
+    table = Table(box=None, header_style="dim")
+    for column in ("part", "state", "pid", "restarts", "memory", "at"):
+        table.add_column(column, justify="right" if column in ("pid", "restarts", "memory") else "left")
+    for row in rows:
+        memory = f"{row['memory_mb']} MB" if row["memory_mb"] else ""
+        table.add_row(row["part"], row["state"], str(row["pid"] or ""), str(row["restarts"]), memory, row["line"])
+    out.print(table)
+
+
+def _memory(pid: int | None) -> int | None:
+    """Resident memory in MB."""
+    try:
+        pages = int(Path("/proc", str(pid), "statm").read_text().split()[1])
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return None
+    return pages * 4096 // 1_000_000

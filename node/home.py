@@ -1,0 +1,54 @@
+"""A node's data folder: what is where, and what the first start puts there."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from node.errors import Unavailable
+from node.settings import FILE, template
+from nostr.key import SecretKey, load_or_create
+
+OWNER = "owner"
+RELAY_URL = Path("run", "relay.url")
+STATUS = Path("run", "status.json")
+LOGS = Path("logs")
+
+
+def prepare(data: Path) -> bool:
+    """Make settings and the owner's key where they are missing. True on the first start."""
+    path = data / FILE
+    fresh = not path.exists()
+    if fresh:
+        path.write_text(template())
+    owner_key(data)
+    (data / "run").mkdir(exist_ok=True)
+    return fresh
+
+
+def owner_key(data: Path) -> SecretKey:
+    """The operator's own key, which signs in as owner and buys from the command line."""
+    return load_or_create(data / "keys" / f"{OWNER}.key")
+
+
+def public_keys(data: Path) -> dict[str, str]:
+    """Part name -> public key (hex) of every key of this node."""
+    return {path.stem: path.read_text().strip() for path in sorted((data / "keys").glob("*.pub"))}
+
+
+@contextmanager
+def only_one(data: Path, name: str) -> Iterator[None]:
+    """Hold `DIR/run/NAME.lock`; Unavailable where another process has it. The kernel frees it on any death."""
+    path = data / "run" / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise Unavailable(f"{name} runs already on {data} (process {file.read().strip() or '?'})") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
