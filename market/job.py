@@ -22,6 +22,7 @@ from market.errors import BadFeedback, BadRequest, BadResult, MarketError
 from market.kinds import FEEDBACK, is_result, result_kind
 from market.media import Media, read_media
 from market.tags import Tag, is_http_url, parse_bolt11, parse_hex64, parse_id, parse_msat, parse_relay, parse_relays
+from nostr import nip04, nip44
 from nostr.event import Event
 from nostr.key import SecretKey
 
@@ -340,23 +341,19 @@ def scheme_of(ciphertext: str) -> Scheme:
 
 
 def _seal(key: SecretKey, to: str, scheme: Scheme, text: str) -> str:
-    from nostr import nip04, nip44
-
     return nip04.encrypt(key, to, text) if scheme == "nip04" else nip44.encrypt(key, to, text)
 
 
 def _open(event: Event, key: SecretKey, scheme: Scheme, error: type[MarketError], text: str | None = None) -> str:
-    from nostr import nip04, nip44
-
     if event.pubkey == key.public:  # our own event, read again: the other side is in its p tag
         peer = next((found for value in event.values("p") if (found := parse_hex64(value))), None)
         if peer is None:
             raise error("an encrypted job event needs a p tag")
     else:
         peer = event.pubkey
-    module = nip04 if scheme == "nip04" else nip44
+    sealed = event.content if text is None else text
     try:
-        return str(module.decrypt(key, peer, event.content if text is None else text))
+        return nip04.decrypt(key, peer, sealed) if scheme == "nip04" else nip44.decrypt(key, peer, sealed)
     except ValueError:
         raise error(f"the content could not be decrypted with this key ({scheme})") from None
 

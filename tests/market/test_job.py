@@ -1,20 +1,18 @@
 """What the wild sends as job events, and what other clients must be able to read back."""
 
-import importlib.util
-
 import orjson
 import pytest
 
 from market.errors import BadFeedback, BadRequest, BadResult
 from market.job import Feedback, JobInput, JobRequest, JobResult, build_feedback, build_request, build_result
 from market.media import Media
+from nostr import nip44
 from nostr.key import SecretKey
 
 CUSTOMER = SecretKey.from_hex("11" * 32)
 WORKER = SecretKey.from_hex("22" * 32)
 ID = "ab" * 32
 BOLT11 = "lnbc500n1" + "p" * 80
-needs_ciphers = pytest.mark.skipif(importlib.util.find_spec("nostr.nip44") is None, reason="no NIP-44 module")
 
 
 def request(*tags, kind=5100, content=""):
@@ -141,7 +139,6 @@ def test_a_request_we_write_is_the_request_we_read():
     assert (parsed.providers, parsed.expiration, parsed.encrypted) == ({WORKER.public}, 5000, None)
 
 
-@needs_ciphers
 @pytest.mark.parametrize("scheme", ["nip44", "nip04"])
 def test_encrypted_job_is_answered_in_kind(scheme):
     event = build_request(
@@ -172,10 +169,7 @@ def test_encrypted_job_is_answered_in_kind(scheme):
         JobResult.parse(result, SecretKey.from_hex("33" * 32))
 
 
-@needs_ciphers
 def test_encrypted_variants_of_the_wild():
-    from nostr import nip44
-
     def sealed(text, *tags):
         body = nip44.encrypt(CUSTOMER, WORKER.public, text)
         return JobRequest.parse(CUSTOMER.sign(kind=5100, content=body, tags=[["p", WORKER.public], *tags]), WORKER)
