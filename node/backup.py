@@ -1,9 +1,9 @@
 """Backup and restore of a data folder, consistent while the node runs.
 
-Every SQLite file is copied through SQLite's own backup, so each is a committed state. The wallet's ledger comes last: no
-job in the archive is newer than the money it refers to, and after a restore every part looks its payments up as it does
-after a crash. Files of the blob store are named by their hash and never change. The archive holds the
-keys: it is written with mode 0600 and belongs in a safe place.
+Every SQLite file is copied through SQLite's own backup, so each is a committed state. The wallet's ledger comes last:
+no job in the archive is newer than the money it refers to, and after a restore every part looks its payments up as it
+does after a crash. Files of the blob store are named by their hash and never change. The archive holds the keys: it is
+written with mode 0600 and belongs in a safe place.
 """
 
 import hashlib

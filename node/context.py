@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from node.errors import Unavailable
-from node.settings import Settings, load
+from node.settings import NodeSettings, Settings, load
 
 DataOption = Annotated[
     Path | None,
@@ -43,6 +43,9 @@ def relay_urls(data: Path, given: list[str] | None) -> list[str]:
     """The relays asked for, else the node's own as it is running now. Raises Unavailable."""
     if given:
         return given
+    elsewhere = load(data).section("node", NodeSettings).relay
+    if elsewhere:
+        return [elsewhere]
     try:
         return [(data / "run" / "relay.url").read_text().strip()]
     except FileNotFoundError:

@@ -76,9 +76,11 @@ async def _clock(data: Path) -> list[Finding]:
     if url is None:
         return []
     try:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
-            async with session.get(url + "/healthz") as answer:
-                stamp = answer.headers.get("Date", "")
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
+            session.get(url + "/healthz") as answer,
+        ):
+            stamp = answer.headers.get("Date", "")
     except (aiohttp.ClientError, TimeoutError):
         return []
     from email.utils import parsedate_to_datetime

@@ -34,6 +34,9 @@ class NodeSettings(BaseModel):
     host: str = Field("127.0.0.1", description="address the relay and the page listen on; 0.0.0.0 for every interface")
     port: int = Field(7777, ge=0, le=65535, description="port of the relay, the page and the files; 0 takes a free one")
     public_url: str = Field("", description="wss:// address under which the world reaches this node; empty: local only")
+    relay: str = Field(
+        "", description="ws:// address of this node's relay as its parts reach it; empty: the one in run/"
+    )
     announce_to: list[str] = Field(
         default_factory=lambda: ["wss://relay.damus.io", "wss://nos.lol", "wss://relay.primal.net"],
         description="public relays that hear of this node's services once public_url is set",
