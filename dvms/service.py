@@ -114,7 +114,7 @@ class Artefact:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`content` is a text answer; None means the URL of the first file. `facts` go on the result: engine, model, seed..."""
+    """`content` is a text answer; None means the URL of the first file. `facts` go on the result: engine, seed..."""
 
     content: str | None = None
     files: tuple[Artefact, ...] = ()
