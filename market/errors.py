@@ -7,7 +7,10 @@ MarketError
 ├── BadAnnouncement    a 31990 or 11998 that cannot be read
 ├── BillRefused        a bill that must not be paid (purchase)
 ├── ResultRefused      a result that is not the one that was bought (purchase)
-└── FetchRefused       a download that was not allowed or broke a limit (fetch)
+├── FetchRefused       a download that was not allowed or broke a limit (fetch)
+│   └── FetchFailed    the other side did not deliver: another try may help
+├── PurchaseError      a purchase that could not even be started (buyer)
+└── BadReview          a review or label that cannot be read (review)
 """
 
 from __future__ import annotations
@@ -47,3 +50,15 @@ class ResultRefused(MarketError):
 
 class FetchRefused(MarketError):
     """A download that was not allowed or broke a limit."""
+
+
+class FetchFailed(FetchRefused):
+    """The other side did not deliver: no answer, 404, broken off, too slow."""
+
+
+class PurchaseError(MarketError):
+    """A purchase that could not even be started."""
+
+
+class BadReview(MarketError):
+    """A review or label that cannot be read."""
