@@ -118,7 +118,9 @@ class FakeWallet:
         self.bank.by_bolt11[made] = payment_hash
         return replace(invoice, preimage=None)
 
-    async def pay_invoice(self, bolt11: str, *, max_fee_msat: int | None = None, timeout: float = 60) -> PayResult:
+    async def pay_invoice(
+        self, bolt11: str, *, max_fee_msat: int | None = None, timeout: float = 60, purpose: str | None = None
+    ) -> PayResult:
         payment_hash = self.bank.by_bolt11.get(bolt11.lower())
         if payment_hash is None:
             return PayResult(Outcome.FAILED, "", code="PAYMENT_FAILED", detail="no route")

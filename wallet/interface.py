@@ -126,8 +126,14 @@ class Wallet(Protocol):
         expiry: int = 600,
     ) -> Invoice: ...
 
-    async def pay_invoice(self, bolt11: str, *, max_fee_msat: int | None = None, timeout: float = 60) -> PayResult:
-        """Pay once. Safe to repeat for the same invoice. Never raises for an outcome that is not certain."""
+    async def pay_invoice(
+        self, bolt11: str, *, max_fee_msat: int | None = None, timeout: float = 60, purpose: str | None = None
+    ) -> PayResult:
+        """Pay once. Safe to repeat for the same invoice. Never raises for an outcome that is not certain.
+
+        `purpose` names what is bought (`job:<id>`): a wallet with books pays one invoice for it at most. Others ignore
+        it.
+        """
         ...
 
     async def lookup_payment(self, payment_hash: str) -> PayResult:
