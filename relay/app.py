@@ -1,0 +1,202 @@
+"""HTTP and WebSocket on one port: the relay, its information, and whatever is mounted beside it."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from relay import information
+from relay.connection import Connection
+from relay.core import Relay, is_loopback
+from relay.errors import RelayError
+from relay.settings import RelaySettings
+
+log = logging.getLogger("relay")
+
+STATE: web.AppKey[Relay] = web.AppKey("relay", Relay)
+HOME: web.AppKey[Handler] = web.AppKey("home")
+"""What a browser gets at `/`; the page's mount sets it."""
+BUSY: set[object] = set()
+"""Protocols whose request has come in whole and is being answered."""
+Mount = Callable[[web.Application], None]
+HARD_FACTOR = 4  # a message up to so many times the limit gets a NOTICE, beyond it the socket is closed with 1009
+SWITCH_SECONDS = 0.0005  # verifying and writing threads get their turn sooner than after Python's 5 ms
+
+
+def build(
+    settings: RelaySettings,
+    data: Path,
+    *,
+    own_keys: Collection[str] = (),
+    mounts: Sequence[Mount] = (),
+) -> web.Application:
+    """The application. Its live state is `app[STATE]`; `mounts` add routes (the page) before it starts."""
+    relay = Relay(settings, data, own_keys={*own_keys, *stored_keys(data)})
+    app = web.Application(middlewares=[_cors], client_max_size=1 << 20)
+    app[STATE] = relay
+    app.cleanup_ctx.append(_running)
+    app.router.add_get("/healthz", information.healthz)
+    app.router.add_get("/metrics", information.metrics_text)
+    for mount in mounts:
+        mount(app)
+    app.router.add_route("*", "/", _root)
+    return app
+
+
+def stored_keys(data: Path) -> set[str]:
+    """Public keys of this node's own parts: DIR/keys/*.pub."""
+    return {path.read_text().strip() for path in (data / "keys").glob("*.pub")}
+
+
+async def _running(app: web.Application) -> AsyncIterator[None]:
+    relay = app[STATE]
+    await relay.start()
+    yield
+    await relay.stop()
+
+
+@web.middleware
+async def _cors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if request.method == "OPTIONS":
+        return web.Response(status=204, headers=information.CORS | {"Access-Control-Max-Age": "86400"})
+    protocol = request.protocol
+    BUSY.add(protocol)
+    try:
+        return await handler(request)
+    finally:
+        BUSY.discard(protocol)
+
+
+async def _root(request: web.Request) -> web.StreamResponse:
+    relay = request.app[STATE]
+    if request.headers.get("Upgrade", "").lower() == "websocket":
+        return await _socket(relay, request)
+    if "application/nostr+json" in request.headers.get("Accept", ""):
+        return web.json_response(
+            information.document(relay), content_type="application/nostr+json", headers=information.CORS
+        )
+    if request.method not in ("GET", "HEAD"):
+        raise web.HTTPMethodNotAllowed(request.method, ["GET", "HEAD", "POST"])
+    home = request.app.get(HOME)
+    if home is not None:
+        return await home(request)
+    return web.Response(text=information.page(relay), content_type="text/html", headers=information.CORS)
+
+
+async def _socket(relay: Relay, request: web.Request) -> web.StreamResponse:
+    settings = relay.settings
+    ip = client_ip(request, settings.proxy_header)
+    loopback = is_loopback(ip)
+    if ip in relay.blocked_ips:
+        raise web.HTTPForbidden(text="blocked: this address may not connect\n")
+    if len(relay.connections) >= settings.max_connections:
+        raise web.HTTPServiceUnavailable(text="rate-limited: too many connections\n")
+    if (not loopback or settings.limit_loopback) and sum(
+        connection.ip == ip for connection in relay.connections
+    ) >= settings.max_connections_per_ip:
+        raise web.HTTPTooManyRequests(text="rate-limited: too many connections from this address\n")
+    ws = web.WebSocketResponse(
+        compress=False,
+        heartbeat=settings.idle_ping_seconds,
+        max_msg_size=settings.max_message_bytes * HARD_FACTOR,
+        decode_text=False,
+        timeout=2.0,
+    )
+    await ws.prepare(request)
+    connection = Connection(relay, request, ip, loopback)
+    relay.connections.add(connection)
+    relay.metrics.connections += 1
+    try:
+        await connection.serve(ws)
+    except ConnectionResetError:
+        log.debug("%s reset its connection", ip)
+    finally:
+        relay.connections.discard(connection)
+        connection.end()
+    return ws
+
+
+def client_ip(request: web.Request, header: str | None) -> str:
+    """The sender's address; from the proxy's header (last entry: the one the proxy itself wrote) where one is trusted."""
+    if header:
+        told = request.headers.get(header, "")
+        if told:
+            return told.rsplit(",", 1)[-1].strip()
+    return request.remote or ""
+
+
+async def serve(
+    settings: RelaySettings,
+    data: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7777,
+    own_keys: Collection[str] = (),
+    mounts: Sequence[Mount] = (),
+    reload: Callable[[], RelaySettings] | None = None,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Run until cancelled. `ready` hears the address (`ws://host:port`); `reload` gives new settings on SIGHUP.
+
+    Raises RelayError where the store can't be opened and OSError where the port is taken.
+    """
+    sys.setswitchinterval(SWITCH_SECONDS)
+    app = build(settings, data, own_keys=own_keys, mounts=mounts)
+    relay = app[STATE]
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=False, shutdown_timeout=2.0)
+    await runner.setup()
+    run = data / "run"
+    try:
+        site = web.TCPSite(runner, host, port, backlog=4096)
+        await site.start()
+        bound: int = runner.addresses[0][1]
+        name = f"[{host}]" if ":" in host else "127.0.0.1" if host == "0.0.0.0" else host
+        relay.base_url = f"ws://{name}:{bound}"
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "relay.url").write_text(relay.base_url + "\n")
+        if reload is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, relay, reload)
+        if ready is not None:
+            ready(relay.base_url)
+        log.info("relay at %s, store %s", relay.base_url, data / "relay" / "relay.db")
+        await _reap(runner, relay)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            (run / "relay.url").unlink()
+        await runner.cleanup()
+
+
+def _reload(relay: Relay, reload: Callable[[], RelaySettings]) -> None:
+    try:
+        relay.apply_settings(reload())
+    except (RelayError, ValueError) as error:
+        log.error("settings not reloaded: %s", error)
+    else:
+        log.info("settings reloaded")
+
+
+async def _reap(runner: web.AppRunner, relay: Relay) -> None:
+    """Cut connections that take too long to send a request (slow-loris)."""
+    first_seen: dict[int, float] = {}
+    while True:
+        await asyncio.sleep(1.0)
+        server = runner.server
+        if server is None:
+            continue
+        now = time.monotonic()
+        alive: dict[int, float] = {}
+        for protocol in server.connections:
+            if protocol in BUSY:
+                continue
+            alive[id(protocol)] = since = first_seen.get(id(protocol), now)
+            if now - since > relay.settings.header_seconds and protocol.transport is not None:
+                relay.metrics.slow_clients += 1
+                protocol.transport.close()
+        first_seen = alive

@@ -1,0 +1,180 @@
+"""The relay's live state: one object that the message handlers, HTTP handlers and federation share."""
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nostr.clock import Clock, system_clock
+from relay.connection import Connection, Outgoing
+from relay.errors import StoreError
+from relay.metrics import Metrics, Sample
+from relay.policies import Buckets, Policy, sane_defaults
+from relay.reading import Reading
+from relay.record import Record
+from relay.rings import Rings
+from relay.settings import RelaySettings
+from relay.store import Scope, SQLiteStore, Store
+from relay.store.apply import host_of
+from relay.store.interface import Row
+from relay.store.plan import newest_of_kind
+from relay.subscriptions import Index
+from relay.syncing import Syncing
+from relay.writing import Source, Writing
+
+log = logging.getLogger("relay")
+SWEEP = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of an event: the two last fields of its OK."""
+
+    accepted: bool
+    message: str
+
+
+class Relay:
+    """Made before the loop runs; `start` opens the store. `apply_settings` takes new settings while running."""
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        data: Path,
+        *,
+        own_keys: Collection[str] = (),
+        clock: Clock = system_clock,
+    ) -> None:
+        self.settings = settings
+        self.data = data
+        self.clock = clock
+        self.own_keys = frozenset(own_keys)
+        self.metrics = Metrics()
+        self.index = Index()
+        self.connections: set[Connection] = set()
+        self.listeners: list[Callable[[Record], None]] = []
+        self.more_samples: list[Callable[[], list[Sample]]] = []
+        self.status_parts: dict[str, Callable[[], Any]] = {}
+        self.base_url = ""
+        self.self_key: str | None = None
+        self.base_settings = settings
+        self.policies: list[Policy] = []
+        self.private: tuple[int, ...] = ()
+        self.greets = True
+        self.event_buckets: Buckets | None = None
+        self.key_buckets: Buckets | None = None
+        self.query_buckets: Buckets | None = None
+        self.blocked_ips: frozenset[str] = frozenset()
+        self._use(settings)
+
+    async def start(self) -> None:
+        """Open the store. Raises StoreError."""
+        settings = self.settings
+        self.outgoing = Outgoing(asyncio.get_running_loop())
+        self.store: Store = SQLiteStore(
+            self.data / "relay" / "relay.db",
+            searchable=settings.search_kinds,
+            hosts=self.hosts_with(""),
+            readers=settings.reader_threads,
+            query_seconds=settings.query_seconds,
+            cache_mb=settings.cache_mb,
+            clock=self.clock,
+        )
+        self.writing = Writing(self)
+        self.reading = Reading(self)
+        self.syncing = Syncing(self)
+        self.rings = Rings(self._newest)
+        await self.store.open(self.writing.committed)
+        self.writing.delivered = self.store.assigned
+        self._sweeper = asyncio.create_task(self._sweep())
+
+    async def stop(self) -> None:
+        """Answer what is in flight, close the store."""
+        self._sweeper.cancel()
+        for connection in list(self.connections):
+            connection.cut()
+        self.writing.close()
+        await self.store.close()
+
+    def apply_settings(self, settings: RelaySettings) -> None:
+        """Take new settings; no connection is dropped. Raises BadSettings and keeps the old ones."""
+        policies = sane_defaults(settings)
+        self._use(settings, policies)
+        for connection in self.connections:
+            connection.settings_changed()
+
+    def _use(self, settings: RelaySettings, policies: list[Policy] | None = None) -> None:
+        self.policies = sane_defaults(settings) if policies is None else policies
+        self.settings = settings
+        self.private = tuple(settings.private_kinds)
+        self.greets = bool(settings.private_kinds) or settings.auth_to_read or settings.auth_to_write
+        self.event_buckets = Buckets(settings.event_rate) if settings.event_rate else None
+        self.key_buckets = Buckets(settings.key_rate) if settings.key_rate else None
+        self.query_buckets = Buckets(settings.query_rate) if settings.query_rate else None
+
+    @property
+    def ws_url(self) -> str:
+        """The address clients should use."""
+        public = self.settings.public_url
+        return public.replace("http", "ws", 1) if public and public.startswith("http") else public or self.base_url
+
+    def counts(self, source: Source) -> bool:
+        """True if rates apply to this sender."""
+        return not source.trusted and (not source.loopback or self.settings.limit_loopback)
+
+    def hosts_with(self, asked: str) -> frozenset[str]:
+        """The names this relay answers to: public URL, listening address, and the Host header of the connection."""
+        names = {host_of(self.settings.public_url or ""), host_of(self.base_url), host_of(f"ws://{asked}")}
+        return frozenset(name for name in names if name)
+
+    async def ingest(self, event: Any) -> Verdict:
+        """Offer one decoded event from inside the process (federation, import). Rates do not apply; everything else does."""
+        ticket = _Ticket(asyncio.get_running_loop().create_future())
+        self.writing.offer(ticket, event)
+        return await ticket.done
+
+    def _newest(self, kind: int, count: int) -> list[Row] | None:
+        try:
+            return self.store.glance((newest_of_kind(kind, count),), count, Scope())
+        except StoreError:
+            return None
+
+    async def _sweep(self) -> None:
+        """Every second: remove what has expired."""
+        while True:
+            await asyncio.sleep(SWEEP)
+            try:
+                await self.store.expire()
+            except StoreError as error:
+                log.warning("expired events wait: %s", error)
+
+
+class _Ticket:
+    """A sender inside the process."""
+
+    ip = "inside"
+    loopback = True
+    trusted = True
+    authed: frozenset[str] = frozenset()
+
+    def __init__(self, done: "asyncio.Future[Verdict]") -> None:
+        self.done = done
+
+    def taken(self) -> None:
+        """Nothing to count: whoever awaits the verdict bounds itself."""
+
+    def reply(self, ident: str, accepted: bool, message: str) -> None:
+        if not self.done.done():
+            self.done.set_result(Verdict(accepted, message))
+
+    answered = reply
+
+
+def is_loopback(ip: str) -> bool:
+    try:
+        return ipaddress.ip_address(ip).is_loopback
+    except ValueError:
+        return False

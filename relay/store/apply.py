@@ -1,0 +1,299 @@
+"""What a batch of verified events does to the database: the rules of NIP-01, NIP-09, NIP-40 and NIP-62.
+
+Runs on the writer thread inside one transaction. In-memory state changes in `committed` only, so a rolled back batch
+leaves nothing behind.
+"""
+
+import sqlite3
+from collections.abc import Collection, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from nostr.event import is_addressable
+from relay.record import Record
+from relay.store.interface import Removed
+from relay.store.plan import keeps_one
+from relay.store.schema import tag_key, tag_keys
+
+DELETION, VANISH = 5, 62
+WRAPS = frozenset({1059, 21059})  # signed by a throw-away key: their receiver stands in for the author (NIP-59)
+_LOOKUP_SIZES = (1, 4, 16, 64, 256, 512)
+_HEX = frozenset("0123456789abcdef")
+
+
+class Applier:
+    """Applies batches to one connection. `urls` are the hosts under which this relay answers NIP-62."""
+
+    def __init__(self, conn: sqlite3.Connection, searchable: Collection[int], hosts: Collection[str]) -> None:
+        self.conn = conn
+        self.searchable = frozenset(searchable)
+        self.hosts = frozenset(hosts)
+        row = conn.execute("SELECT value FROM fact WHERE space = 'store' AND key = 'indexed'").fetchone()
+        self.indexed = int(row[0]) if row else 0
+        highest: int | None = conn.execute("SELECT max(n) FROM event").fetchone()[0]
+        self.assigned = max(highest or 0, self.indexed)
+        self.vanished: dict[bytes, int] = dict(conn.execute("SELECT pubkey, until FROM vanished"))
+        self.next_expiry: int | None = conn.execute(
+            "SELECT min(expires) FROM event WHERE expires IS NOT NULL"
+        ).fetchone()[0]
+        self._leaving: dict[bytes, int] = {}
+        self._rows: list[tuple[Any, ...]] = []
+        self._tags: list[tuple[bytes, int, int, int]] = []
+        self._removed: list[Removed] = []
+
+    def apply(self, batch: Sequence[Record]) -> list[Removed]:
+        """Store what may be stored and fill in every record's answer. Returns what had to go."""
+        self._rows, self._tags, self._removed, self._leaving = [], [], [], {}
+        digests = [record.digest for record in batch]
+        have = {row[0] for row in self._lookup("SELECT id FROM event WHERE id IN (%s)", digests)}
+        gone: dict[bytes, set[bytes]] = {}
+        for ident, pubkey in self._lookup("SELECT id, pubkey FROM deleted WHERE id IN (%s)", digests):
+            gone.setdefault(ident, set()).add(pubkey)
+        for record in batch:
+            digest, kind = record.digest, record.kind
+            record.number = 0
+            if digest in have:
+                record.accepted, record.message = True, "duplicate: already have this event"
+                continue
+            pubkey = bytes.fromhex(record.pubkey)
+            reason = self._blocked(record, pubkey, gone)
+            if reason:
+                record.accepted, record.message = False, reason
+                continue
+            if kind == DELETION:
+                self._flush()
+                self._delete(record, pubkey, gone)
+            elif kind == VANISH:
+                self._flush()
+                if not self._vanish(record, pubkey):
+                    record.accepted = False
+                    record.message = "invalid: this request to vanish names other relays"
+                    continue
+            elif keeps_one(kind):
+                self._flush()
+                refusal = self._replace(record, pubkey)
+                if refusal:
+                    record.accepted, record.message = False, refusal
+                    continue
+            have.add(digest)
+            self._insert(record, pubkey)
+            record.accepted, record.message = True, ""
+        self._flush()
+        return self._removed
+
+    def committed(self) -> None:
+        """The transaction is durable."""
+        self.vanished.update(self._leaving)
+        self._leaving = {}
+
+    def _lookup(self, sql: str, keys: list[bytes]) -> list[tuple[Any, ...]]:
+        """`IN` over few distinct lengths, so that statements stay in the cache."""
+        found: list[tuple[Any, ...]] = []
+        for start in range(0, len(keys), _LOOKUP_SIZES[-1]):
+            chunk = keys[start : start + _LOOKUP_SIZES[-1]]
+            size = next(size for size in _LOOKUP_SIZES if size >= len(chunk))
+            padded = chunk + chunk[-1:] * (size - len(chunk))
+            found += self.conn.execute(sql % ",".join("?" * size), padded).fetchall()
+        return found
+
+    def _blocked(self, record: Record, pubkey: bytes, gone: dict[bytes, set[bytes]]) -> str:
+        deleters = gone.get(record.digest)
+        if deleters and record.kind != DELETION and (pubkey in deleters or not deleters.isdisjoint(_receivers(record))):
+            return "blocked: this event was deleted by its author"
+        if self.vanished or self._leaving:
+            for key in (pubkey, *_receivers(record)):
+                until = max(self.vanished.get(key, -1), self._leaving.get(key, -1))
+                if record.created_at <= until:
+                    return "blocked: its author has asked to vanish"
+        return ""
+
+    def _insert(self, record: Record, pubkey: bytes) -> None:
+        self.assigned += 1
+        number, created_at, kind = self.assigned, record.created_at, record.kind
+        record.number = number
+        self._rows.append((number, record.digest, pubkey, created_at, kind, record.expires, record.raw))
+        for key in tag_keys(record.tags):
+            self._tags.append((key, created_at, number, kind))
+        if record.expires is not None and (self.next_expiry is None or record.expires < self.next_expiry):
+            self.next_expiry = record.expires
+
+    def _flush(self) -> None:
+        if self._rows:
+            self.conn.executemany(
+                "INSERT INTO event(n, id, pubkey, created_at, kind, expires, raw) VALUES(?, ?, ?, ?, ?, ?, ?)",
+                self._rows,
+            )
+            self._rows = []
+        if self._tags:
+            self.conn.executemany("INSERT INTO tag(key, created_at, event, kind) VALUES(?, ?, ?, ?)", self._tags)
+            self._tags = []
+
+    def _replace(self, record: Record, pubkey: bytes) -> str:
+        """Make room for a newer version; a reason where this one is not newer."""
+        d = record.d if is_addressable(record.kind) else ""
+        address = (pubkey, record.kind, d)
+        row = self.conn.execute(
+            "SELECT until FROM deleted_address WHERE pubkey = ? AND kind = ? AND d = ?", address
+        ).fetchone()
+        if row is not None and record.created_at <= row[0]:
+            return "blocked: this address was deleted by its author"
+        row = self.conn.execute(
+            "SELECT event, created_at, id FROM latest WHERE pubkey = ? AND kind = ? AND d = ?", address
+        ).fetchone()
+        if row is not None:
+            number, created_at, ident = row
+            if (record.created_at, ident) < (created_at, record.digest):
+                return "duplicate: a newer version of this event is stored"
+            self.remove([number])
+        self.conn.execute(
+            "INSERT INTO latest(pubkey, kind, d, event, created_at, id) VALUES(?, ?, ?, ?, ?, ?)",
+            (*address, self.assigned + 1, record.created_at, record.digest),
+        )
+        return ""
+
+    def _delete(self, record: Record, pubkey: bytes, gone: dict[bytes, set[bytes]]) -> None:
+        """NIP-09: own events by id, own addresses up to this second. A deletion of a deletion has no effect."""
+        for value in record.values("e"):
+            if len(value) != 64 or not _HEX.issuperset(value):
+                continue
+            ident = bytes.fromhex(value)
+            row = self.conn.execute("SELECT n, pubkey, kind, raw FROM event WHERE id = ?", (ident,)).fetchone()
+            if row is not None:
+                number, owner, kind, raw = row
+                if kind in (DELETION, VANISH):
+                    continue
+                if owner != pubkey and not (kind in WRAPS and record.pubkey in _p_tags(orjson.loads(raw)["tags"])):
+                    continue
+                self.remove([number])
+            self.conn.execute("INSERT OR IGNORE INTO deleted(id, pubkey) VALUES(?, ?)", (ident, pubkey))
+            gone.setdefault(ident, set()).add(pubkey)
+        for value in record.values("a"):
+            kind_text, _, rest = value.partition(":")
+            owner_hex, _, d = rest.partition(":")
+            if owner_hex != record.pubkey or not kind_text.isascii() or not kind_text.isdigit() or len(kind_text) > 5:
+                continue
+            kind = int(kind_text)
+            if not keeps_one(kind):
+                continue
+            address = (pubkey, kind, d if is_addressable(kind) else "")
+            self.conn.execute(
+                "INSERT INTO deleted_address(pubkey, kind, d, until) VALUES(?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
+                (*address, record.created_at),
+            )
+            row = self.conn.execute(
+                "SELECT event, created_at FROM latest WHERE pubkey = ? AND kind = ? AND d = ?", address
+            ).fetchone()
+            if row is not None and row[1] <= record.created_at:
+                self.remove([row[0]])
+
+    def _vanish(self, record: Record, pubkey: bytes) -> bool:
+        """NIP-62: everything of this key up to this second, and the gift wraps sent to it."""
+        named = record.values("relay")
+        if "ALL_RELAYS" not in named and not any(host_of(url) in self.hosts for url in named):
+            return False
+        until = record.created_at
+        own = self.conn.execute("SELECT n FROM event WHERE pubkey = ? AND created_at <= ?", (pubkey, until)).fetchall()
+        wraps = self.conn.execute(
+            "SELECT event FROM tag WHERE key = ? AND created_at <= ? AND kind IN (1059, 21059)",
+            (tag_key("p", record.pubkey), until),
+        ).fetchall()
+        self.remove([row[0] for row in own + wraps])
+        self.conn.execute(
+            "INSERT INTO vanished(pubkey, until) VALUES(?, ?) ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
+            (pubkey, until),
+        )
+        self._leaving[pubkey] = max(until, self.vanished.get(pubkey, 0))
+        return True
+
+    def remove(self, numbers: Sequence[int]) -> None:
+        """Take events out of every table. Collected in the answer of the running `apply`."""
+        for number in numbers:
+            row = self.conn.execute("SELECT pubkey, kind, created_at, raw FROM event WHERE n = ?", (number,)).fetchone()
+            if row is None:
+                continue
+            pubkey, kind, created_at, raw = row
+            event = orjson.loads(raw)
+            tags = event["tags"]
+            self.conn.executemany(
+                "DELETE FROM tag WHERE key = ? AND created_at = ? AND event = ?",
+                [(key, created_at, number) for key in tag_keys(tags)],
+            )
+            if keeps_one(kind):
+                d = next((tag[1] if len(tag) > 1 else "" for tag in tags if tag and tag[0] == "d"), "")
+                self.conn.execute(
+                    "DELETE FROM latest WHERE pubkey = ? AND kind = ? AND d = ? AND event = ?",
+                    (pubkey, kind, d if is_addressable(kind) else "", number),
+                )
+            if number <= self.indexed and kind in self.searchable:
+                self.conn.execute(
+                    "INSERT INTO search(search, rowid, text) VALUES('delete', ?, ?)", (number, search_text(event))
+                )
+            self.conn.execute("DELETE FROM event WHERE n = ?", (number,))
+            self._removed.append((kind, created_at, raw))
+
+    def remove_now(self, numbers: Sequence[int]) -> list[Removed]:
+        """`remove` as a transaction of its own (expiry, retention)."""
+        self._removed = []
+        self.remove(numbers)
+        return self._removed
+
+    def index_range(self, upto: int) -> None:
+        """Bring the full-text index up to event number `upto`; `mark_indexed` follows after the commit."""
+        rows = self.conn.execute(
+            "SELECT n, kind, raw FROM event WHERE n > ? AND n <= ? ORDER BY n", (self.indexed, upto)
+        ).fetchall()
+        texts = [(n, search_text(orjson.loads(raw))) for n, kind, raw in rows if kind in self.searchable]
+        self.conn.executemany("INSERT INTO search(rowid, text) VALUES(?, ?)", texts)
+        self.conn.execute(
+            "INSERT INTO fact(space, key, value) VALUES('store', 'indexed', ?)"
+            " ON CONFLICT DO UPDATE SET value = excluded.value",
+            (str(upto),),
+        )
+
+    def mark_indexed(self, upto: int) -> None:
+        self.indexed = upto
+
+    def expiry_is(self, first: int | None) -> None:
+        """The earliest expiry among stored events, None where none expires."""
+        self.next_expiry = first
+
+
+def search_text(event: dict[str, Any]) -> str:
+    """What NIP-50 looks into: the content (for JSON profiles its values) and the tags that are written for people."""
+    content = event["content"]
+    if event["kind"] in (0, 31990) and content[:1] == "{":
+        try:
+            profile = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            profile = None
+        if isinstance(profile, dict):
+            content = "\n".join(value for value in profile.values() if isinstance(value, str))
+    named = [
+        tag[1] for tag in event["tags"] if len(tag) > 1 and tag[0] in ("title", "name", "summary", "about", "alt", "t")
+    ]
+    return "\n".join([content, *named])
+
+
+def host_of(url: str) -> str:
+    """Host and port of a URL in lower case, without the default port; "" where it is none."""
+    try:
+        parts = urlsplit(url.strip())
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        return ""
+    default = 443 if parts.scheme in ("wss", "https") else 80
+    return host if port in (None, default) else f"{host}:{port}"
+
+
+def _p_tags(tags: list[list[str]]) -> set[str]:
+    return {tag[1] for tag in tags if len(tag) > 1 and tag[0] == "p"}
+
+
+def _receivers(record: Record) -> list[bytes]:
+    """The keys a gift wrap is for."""
+    if record.kind not in WRAPS:
+        return []
+    return [bytes.fromhex(key) for key in _p_tags(record.tags) if len(key) == 64 and _HEX.issuperset(key)]

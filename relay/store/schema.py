@@ -1,0 +1,50 @@
+"""The tables of the relay's SQLite file, and how values become index keys."""
+
+import hashlib
+
+_HEX = frozenset("0123456789abcdef")
+LONG_VALUE = 96
+
+MIGRATIONS = (
+    """
+    CREATE TABLE event(
+        n INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, pubkey BLOB NOT NULL, created_at INTEGER NOT NULL,
+        kind INTEGER NOT NULL, expires INTEGER, raw BLOB NOT NULL);
+    CREATE INDEX event_time ON event(created_at);
+    CREATE INDEX event_kind ON event(kind, created_at);
+    CREATE INDEX event_author ON event(pubkey, kind, created_at);
+    CREATE INDEX event_expires ON event(expires) WHERE expires IS NOT NULL;
+    CREATE TABLE tag(
+        key BLOB NOT NULL, created_at INTEGER NOT NULL, event INTEGER NOT NULL, kind INTEGER NOT NULL,
+        PRIMARY KEY(key, created_at, event)) WITHOUT ROWID;
+    CREATE TABLE latest(
+        pubkey BLOB NOT NULL, kind INTEGER NOT NULL, d TEXT NOT NULL, event INTEGER NOT NULL,
+        created_at INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY(pubkey, kind, d)) WITHOUT ROWID;
+    CREATE TABLE deleted(id BLOB NOT NULL, pubkey BLOB NOT NULL, PRIMARY KEY(id, pubkey)) WITHOUT ROWID;
+    CREATE TABLE deleted_address(
+        pubkey BLOB NOT NULL, kind INTEGER NOT NULL, d TEXT NOT NULL, until INTEGER NOT NULL,
+        PRIMARY KEY(pubkey, kind, d)) WITHOUT ROWID;
+    CREATE TABLE vanished(pubkey BLOB PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE fact(space TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY(space, key)) WITHOUT ROWID;
+    CREATE VIRTUAL TABLE search USING fts5(text, content='', tokenize="unicode61 remove_diacritics 2");
+    """,
+)
+
+
+def tag_key(letter: str, value: str) -> bytes:
+    """The index key of a tag. Hex of 64 digits takes 32 bytes, a long value its hash; a marker keeps the forms apart."""
+    if len(value) == 64 and _HEX.issuperset(value):
+        return letter.encode() + b"\x00" + bytes.fromhex(value)
+    encoded = value.encode()
+    if len(encoded) <= LONG_VALUE:
+        return letter.encode() + b"\x01" + encoded
+    return letter.encode() + b"\x02" + hashlib.sha256(encoded).digest()
+
+
+def tag_keys(tags: list[list[str]]) -> set[bytes]:
+    """The index keys of an event: single-letter tags that have a value."""
+    return {
+        tag_key(tag[0], tag[1])
+        for tag in tags
+        if len(tag) > 1 and len(tag[0]) == 1 and tag[0].isascii() and tag[0].isalpha()
+    }
