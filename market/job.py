@@ -91,6 +91,23 @@ class JobRequest:
         return values[0] if values else default
 
     @classmethod
+    def outline(cls, event: Event) -> JobRequest:
+        """What can be known of a request that cannot be read: enough to answer it in clear with an error."""
+        return cls(
+            event=event,
+            customer=event.pubkey,
+            kind=event.kind,
+            inputs=(),
+            params={},
+            output=None,
+            bid_msat=None,
+            relays=parse_relays(event.tags),
+            providers=frozenset(found for value in event.values("p") if (found := parse_hex64(value))),
+            encrypted=None,
+            expiration=event.expiration,
+        )
+
+    @classmethod
     def parse(cls, event: Event, key: SecretKey | None = None) -> JobRequest:
         """Read a request. `key` (of the provider or of the customer) opens encrypted ones.
 

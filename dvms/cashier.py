@@ -1,0 +1,343 @@
+"""Bills and refunds: the only part of a worker that speaks to its wallet.
+
+The wallet's word decides. A notice that something was paid is a hint; the invoice is looked up before a job moves.
+
+A refund is credit of the customer from the moment the job fails, so no crash can lose it. Paying it out goes
+`due -> sending -> paid`: the invoice is on disk, and the credit booked out, before the wallet is asked to pay, and a
+payment of unknown outcome is looked up until it is known, never replaced by a second one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from dvms.jobs import Booking, NoCredit, Sale, book
+from market.job import JobRequest
+from market.tags import parse_bolt11
+from nostr.clock import Clock
+from nostr.database import Database
+from wallet import bolt11
+from wallet.interface import Invoice, InvoiceState, Outcome, PayResult, Wallet, WalletError
+
+log = logging.getLogger("dvms.cashier")
+
+POLL_SECONDS: Final = 10
+_BURST: Final = 16  # hints at once from which on the wallet is asked for a list
+_LOOK_BACK: Final = 120
+_PAGE: Final = 500
+_RETRIES: Final = (5, 15, 60, 300, 900, 3600)
+FEE_RESERVE_MSAT: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """An invoice for one job. `preimage` is there for a locked payment (hold invoice): settling takes it."""
+
+    bolt11: str
+    payment_hash: str
+    amount_msat: int
+    expires_at: int
+    preimage: str | None = None
+
+
+class WalletDoor(Protocol):
+    """The wallet, once it can be reached. Raises WalletUnreachable in between."""
+
+    async def __call__(self) -> Wallet: ...
+
+
+REFUNDS: Final = """
+CREATE TABLE refunds (
+  job TEXT PRIMARY KEY, customer TEXT NOT NULL, msat INTEGER NOT NULL, state TEXT NOT NULL, bolt11 TEXT,
+  payment_hash TEXT UNIQUE, target TEXT, attempts INTEGER NOT NULL DEFAULT 0, due_at INTEGER, detail TEXT
+) STRICT;
+CREATE INDEX refunds_due ON refunds (due_at) WHERE due_at IS NOT NULL;
+"""
+
+Resolve = Callable[[str, str | None, int], Awaitable[str | None]]
+"""(customer, lightning address or LNURL if they gave one, msat) to an invoice; None where none can be had."""
+
+
+class Cashier:
+    """One worker's dealings with its wallet. `on_paid(payment_hash, invoice)` is called when an invoice changed."""
+
+    def __init__(
+        self,
+        door: WalletDoor,
+        db: Database,
+        clock: Clock,
+        *,
+        on_paid: Callable[[Invoice], Awaitable[None]],
+        open_holds: Callable[[], Awaitable[list[str]]],
+        resolve: Resolve,
+    ) -> None:
+        self._door, self._db, self._clock = door, db, clock
+        self._on_paid, self._open_holds, self._resolve = on_paid, open_holds, resolve
+        self._wake_refunds = asyncio.Event()
+        self._since = clock() - _LOOK_BACK
+        self._own_hashes: set[str] = set()
+
+    async def run(self) -> None:
+        """Watch for payments and pay refunds until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen())
+            group.create_task(self._poll())
+            group.create_task(self._pay_back())
+
+    async def make_bill(self, sale: Sale, amount_msat: int, description: str, expiry: int, *, hold: bool) -> Bill:
+        """A fresh invoice. Raises WalletError."""
+        wallet = await self._door()
+        if hold and wallet.caps.hold:
+            preimage = secrets.token_hex(32)
+            digest = hashlib.sha256(bytes.fromhex(preimage)).hexdigest()
+            invoice = await wallet.make_hold_invoice(amount_msat, digest, description=description, expiry=expiry)
+            return Bill(invoice.bolt11, invoice.payment_hash, amount_msat, invoice.expires_at, preimage)
+        invoice = await wallet.make_invoice(amount_msat, description=description, expiry=expiry)
+        return Bill(invoice.bolt11, invoice.payment_hash, amount_msat, invoice.expires_at)
+
+    async def look_up(self, payment_hash: str) -> Invoice | None:
+        """What the wallet says about an invoice of ours. Raises WalletError."""
+        return await (await self._door()).lookup_invoice(payment_hash)
+
+    async def take(self, sale: Sale) -> bool:
+        """Take a locked payment. True once it is ours, False where it is gone for good; WalletError where unsure."""
+        wallet = await self._door()
+        assert sale.preimage is not None and sale.payment_hash is not None
+        try:
+            await wallet.settle_hold_invoice(sale.preimage)
+        except WalletError:
+            invoice = await wallet.lookup_invoice(sale.payment_hash)
+            if invoice is None or invoice.state is InvoiceState.ACCEPTED:
+                raise
+            return invoice.state is InvoiceState.SETTLED
+        return True
+
+    async def release(self, payment_hash: str) -> bool:
+        """Give a locked payment back. True once it is certain; False where it was taken already. Raises WalletError."""
+        wallet = await self._door()
+        try:
+            await wallet.cancel_hold_invoice(payment_hash)
+        except WalletError:
+            invoice = await wallet.lookup_invoice(payment_hash)
+            if invoice is None or invoice.state in (InvoiceState.ACCEPTED, InvoiceState.OPEN):
+                raise
+            return invoice.state is not InvoiceState.SETTLED
+        return True
+
+    # Payments coming in.
+
+    async def _listen(self) -> None:
+        """Hints from the wallet as they come; each is looked up, many at once by a list."""
+        attempt = 0
+        while True:
+            try:
+                wallet = await self._door()
+                hints: asyncio.Queue[str] = asyncio.Queue()
+                feeder = asyncio.create_task(_feed(wallet, hints))
+                try:
+                    await self._follow(wallet, hints, feeder)
+                finally:
+                    feeder.cancel()
+                attempt = 0
+            except WalletError as error:
+                log.info("wallet is away: %s", error)
+            await asyncio.sleep(_RETRIES[min(attempt, 2)])
+            attempt += 1
+
+    async def _follow(self, wallet: Wallet, hints: asyncio.Queue[str], feeder: asyncio.Task[None]) -> None:
+        while not feeder.done():
+            getter = asyncio.ensure_future(hints.get())
+            await asyncio.wait({getter, feeder}, return_when=asyncio.FIRST_COMPLETED)
+            if not getter.done():
+                getter.cancel()
+                break
+            batch = {getter.result()}
+            while not hints.empty():
+                batch.add(hints.get_nowait())
+            if len(batch) >= _BURST:
+                await self._reconcile(wallet)
+                continue
+            found = await asyncio.gather(*(wallet.lookup_invoice(payment_hash) for payment_hash in batch))
+            for invoice in found:
+                if invoice is not None:
+                    await self._on_paid(invoice)
+        if not feeder.cancelled() and (error := feeder.exception()):
+            raise error
+
+    async def _poll(self) -> None:
+        """Hints may be lost while we or the wallet are away: ask for what was settled since, and for every lock."""
+        while True:
+            try:
+                wallet = await self._door()
+                await self._reconcile(wallet)
+                for payment_hash in await self._open_holds():
+                    invoice = await wallet.lookup_invoice(payment_hash)
+                    if invoice is not None and invoice.state is not InvoiceState.OPEN:
+                        await self._on_paid(invoice)
+            except WalletError as error:
+                log.debug("wallet is away: %s", error)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _reconcile(self, wallet: Wallet) -> None:
+        now = self._clock()
+        while True:
+            page = await wallet.list_settled(self._since, _PAGE)
+            for invoice in page:
+                if invoice.payment_hash not in self._own_hashes:
+                    await self._on_paid(invoice)
+                    self._own_hashes.add(invoice.payment_hash)
+            newest = max((invoice.settled_at or 0 for invoice in page), default=0)
+            if len(page) < _PAGE or newest <= self._since:
+                break
+            self._since = newest
+        self._since = max(self._since, now - _LOOK_BACK)
+        if len(self._own_hashes) > 20_000:
+            self._own_hashes.clear()
+
+    # Money going back.
+
+    @staticmethod
+    def owe(conn: sqlite3.Connection, sale: Sale, msat: int, target: str | None, now: int) -> None:
+        """Book a refund, inside the transaction that fails the job: credit first, a pay-out to follow."""
+        conn.execute(
+            "INSERT OR IGNORE INTO refunds (job, customer, msat, state, target, due_at) VALUES (?, ?, ?, 'due', ?, ?)",
+            (sale.id, sale.customer, msat, target, now),
+        )
+        book(conn, sale.id, sale.customer, Booking("refund", msat), now)
+
+    def wake(self) -> None:
+        self._wake_refunds.set()
+
+    async def offer_invoice(self, job: str, customer: str, invoice: str) -> bool:
+        """An invoice a customer sent for the refund of a job: paid if the amount is exactly what is owed."""
+
+        def work(conn: sqlite3.Connection) -> bool:
+            sql = "UPDATE refunds SET target = ?, due_at = 0 WHERE job = ? AND customer = ? AND state = 'due'"
+            return conn.execute(sql, (invoice, job, customer)).rowcount == 1
+
+        taken = await self._db.write(work)
+        self.wake()
+        return taken
+
+    async def refunds(self) -> list[dict[str, Any]]:
+        """Every refund, newest first: for the command line."""
+        rows = await self._db.fetch(
+            "SELECT job, customer, msat, state, attempts, detail FROM refunds ORDER BY rowid DESC"
+        )
+        return [dict(row) for row in rows]
+
+    async def _pay_back(self) -> None:
+        while True:
+            self._wake_refunds.clear()
+            rows = await self._db.fetch(
+                "SELECT * FROM refunds WHERE due_at <= ? AND state IN ('due', 'sending') ORDER BY due_at LIMIT 20",
+                (self._clock(),),
+            )
+            for row in rows:
+                try:
+                    await self._refund(row)
+                except WalletError as error:
+                    await self._later(row, f"wallet: {error}")
+            try:
+                async with asyncio.timeout(5):
+                    await self._wake_refunds.wait()
+            except TimeoutError:
+                continue
+
+    async def _refund(self, row: sqlite3.Row) -> None:
+        """One step of one refund. What is `sending` is only ever looked up or sent again, the same invoice."""
+        wallet = await self._door()
+        if row["state"] == "sending":
+            result = await wallet.lookup_payment(row["payment_hash"])
+            if result.outcome is Outcome.UNKNOWN:
+                result = await wallet.pay_invoice(row["bolt11"], max_fee_msat=FEE_RESERVE_MSAT)
+            await self._settle_refund(row, result)
+            return
+        invoice = await self._target_invoice(row, wallet.caps.network)
+        if invoice is None:
+            await self._later(row, "no way to pay back is known: the amount stays as credit")
+            return
+        payment_hash = bolt11.decode(invoice).payment_hash
+        try:
+            await self._db.write(lambda conn: _start_sending(conn, row, invoice, payment_hash, self._clock()))
+        except NoCredit:
+            await self._end(row, "spent", "the credit was used for another job")
+            return
+        result = await wallet.pay_invoice(invoice, max_fee_msat=FEE_RESERVE_MSAT)
+        await self._settle_refund({**dict(row), "attempts": row["attempts"] + 1}, result)
+
+    async def _target_invoice(self, row: sqlite3.Row, network: str) -> str | None:
+        """An invoice over exactly what is owed, of the right network and not about to expire; None if there is none."""
+        for invoice in (row["target"], None):
+            if invoice is None or not _looks_like_invoice(invoice):
+                invoice = await self._resolve(row["customer"], row["target"], row["msat"])
+            try:
+                read = bolt11.decode(invoice) if invoice else None
+            except bolt11.InvalidInvoice:
+                continue
+            if read is None or read.amount_msat != row["msat"] or read.network != network:
+                continue
+            if read.expires_at > self._clock() + 5:
+                return read.text
+        return None
+
+    async def _settle_refund(self, row: Any, result: PayResult) -> None:
+        if result.outcome is Outcome.SETTLED:
+            log.info("job %s paid back %d msat", row["job"][:8], row["msat"])
+            await self._end(row, "paid", None)
+        elif result.outcome is Outcome.FAILED:
+            await self._db.write(lambda conn: _give_credit_back(conn, row, result.detail, self._clock()))
+        else:
+            await self._later(row, "the wallet has not said yet what became of the payment")
+
+    async def _end(self, row: Any, state: str, detail: str | None) -> None:
+        sql = "UPDATE refunds SET state = ?, detail = ?, due_at = NULL WHERE job = ?"
+        await self._db.write(lambda conn: conn.execute(sql, (state, detail, row["job"])) and None)
+
+    async def _later(self, row: Any, detail: str) -> None:
+        due = self._clock() + _RETRIES[min(row["attempts"], len(_RETRIES) - 1)]
+        sql = "UPDATE refunds SET attempts = attempts + 1, detail = ?, due_at = ? WHERE job = ?"
+        await self._db.write(lambda conn: conn.execute(sql, (detail, due, row["job"])) and None)
+
+
+def refund_target(request: JobRequest) -> str | None:
+    """Where the customer wants a refund: a `refund` parameter with a lightning address, an LNURL or an invoice."""
+    return request.param("refund") or request.event.first("refund")
+
+
+def _start_sending(conn: sqlite3.Connection, row: Any, invoice: str, payment_hash: str, now: int) -> None:
+    """Book the credit out and put the invoice down, before any wallet hears of it. NoCredit if it was spent."""
+    attempt = row["attempts"] + 1
+    book(conn, row["job"], row["customer"], Booking(f"pay out {attempt}", -row["msat"]), now)
+    conn.execute(
+        "UPDATE refunds SET state = 'sending', bolt11 = ?, payment_hash = ?, attempts = ?, due_at = ? WHERE job = ?",
+        (invoice, payment_hash, attempt, now + 5, row["job"]),
+    )
+
+
+def _give_credit_back(conn: sqlite3.Connection, row: Any, detail: str | None, now: int) -> None:
+    """The payment failed for certain: what was booked out comes back, once, and another way is tried later."""
+    due = now + _RETRIES[min(row["attempts"], len(_RETRIES) - 1)]
+    changed = conn.execute(
+        "UPDATE refunds SET state = 'due', bolt11 = NULL, payment_hash = NULL, detail = ?, due_at = ?"
+        " WHERE job = ? AND state = 'sending'",
+        (detail, due, row["job"]),
+    ).rowcount
+    if changed:
+        book(conn, row["job"], row["customer"], Booking(f"pay out {row['attempts']} failed", row["msat"]), now)
+
+
+def _looks_like_invoice(text: str) -> bool:
+    return parse_bolt11(text) is not None
+
+
+async def _feed(wallet: Wallet, hints: asyncio.Queue[str]) -> None:
+    async for payment_hash in wallet.settled():
+        hints.put_nowait(payment_hash)
