@@ -218,7 +218,13 @@ class Connection:
             self._send(message.req(feed.id, feed.to_ask()))
 
     def pause_feed(self, feed: Feed) -> None:
-        self._send(message.close(feed.id))
+        """Close it at the relay. It gets a new id, so that a late EOSE to the old one means nothing."""
+        for other in list(self._feeds.values()):
+            if other is feed or other.parent is feed:
+                del self._feeds[other.id]
+                self._send(message.close(other.id))
+        feed.id = self.new_id()
+        self._feeds[feed.id] = feed
 
     def drop_feed(self, feed: Feed) -> None:
         if self._feeds.pop(feed.id, None) is not None and feed.stage is not Stage.REFUSED:

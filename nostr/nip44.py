@@ -100,7 +100,7 @@ def unpad(padded: bytes) -> bytes:
 
 
 def _split(payload: str) -> tuple[bytes, bytes, bytes]:
-    if payload[:1] in ("", "#"):
+    if payload.startswith("#"):
         raise DecryptionError("unknown encryption version")
     if not 132 <= len(payload) <= _MAX_PAYLOAD:
         raise DecryptionError("invalid payload length")

@@ -169,6 +169,8 @@ class Outbox:
                 return
             events = [Event.from_json(row["raw"]) for row in rows]
             answers = await asyncio.gather(*(self._pool.publish(event, [relay]) for event in events))
+            if any(ok.answered for answer in answers for ok in answer.values()):
+                self._eager.discard(relay)  # it came up for these very events
             verdicts = [
                 (*self._judge(event, row["put_at"], row["tries"], answer[relay]), row["seq"], relay)
                 for row, event, answer in zip(rows, events, answers, strict=True)

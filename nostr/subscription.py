@@ -175,7 +175,7 @@ class Subscription:
 
     def receive(self, feed: Feed, value: Any) -> None:
         """An event of a relay: checked, and queued if it is new and wanted."""
-        if self._closed or feed.stage in (Stage.PAUSED, Stage.REFUSED):
+        if self._closed or (feed.parent or feed).stage in (Stage.PAUSED, Stage.REFUSED):
             return
         try:
             event = Event.from_dict(value)
@@ -218,14 +218,15 @@ class Subscription:
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _overflow(self, feed: Feed) -> None:
-        if feed.stage is not Stage.LIVE:
+        whole = feed.parent or feed
+        if whole.reached is None and whole.stage is not Stage.LIVE:
             if not self.dropped:
                 log.warning("more than %d stored events wait for a slow reader; the rest is dropped", self._capacity)
             self.dropped += 1
             return
-        feed.mark(self._clock())
-        feed.stage = Stage.PAUSED
-        feed.connection.pause_feed(feed)
+        whole.mark(self._clock())
+        whole.stage = Stage.PAUSED
+        whole.connection.pause_feed(whole)
 
     def _resume_if_room(self) -> None:
         if len(self._queue) * 2 > self._capacity:

@@ -1,0 +1,116 @@
+"""Reconciling with a relay over NIP-77, and paging through it where it does not speak that."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from nostr import message
+from nostr.client import Connection
+from nostr.errors import NotSupportedByRelay, RelayUnreachable
+from nostr.event import Event
+from nostr.filter import Filter
+from nostr.negentropy import Initiator, InvalidNegentropy, Items
+
+FRAME_LIMIT = 60_000  # bytes; twice that in hex still fits the smallest usual message limit of 128 KiB
+_FIRST_ANSWER = 10.0  # seconds; a relay without NIP-77 may stay silent
+_LATER_ANSWERS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Ids (hex) that only we hold and that only the relay holds, and the round trips it took to know."""
+
+    have: frozenset[str]
+    need: frozenset[str]
+    rounds: int
+
+
+async def reconcile(connection: Connection, filter: Filter, items: Items) -> Difference:
+    """Compare `items` (everything of ours that matches) with the relay's. Nothing is transferred.
+
+    Raises NotSupportedByRelay (no NIP-77, or it finds the set too large), RelayUnreachable.
+    """
+    initiator = Initiator(items, FRAME_LIMIT)
+    sid = connection.new_id()
+    answers = connection.open_talk(sid)
+    rounds, patience = 0, _FIRST_ANSWER
+    try:
+        if not await connection.connected(_FIRST_ANSWER):
+            raise RelayUnreachable(connection.url, "not connected")
+        connection.send_raw(message.neg_open(sid, filter, initiator.begin()))
+        while True:
+            try:
+                async with asyncio.timeout(patience):
+                    answer = await answers.get()
+            except TimeoutError:
+                if rounds:
+                    raise RelayUnreachable(connection.url, "the reconciliation got stuck") from None
+                raise NotSupportedByRelay(connection.url, "no answer to NEG-OPEN") from None
+            if answer is None:
+                raise RelayUnreachable(connection.url, "the connection broke during reconciliation")
+            if isinstance(answer, message.NegError):
+                raise NotSupportedByRelay(connection.url, answer.text)
+            rounds, patience = rounds + 1, _LATER_ANSWERS
+            following = initiator.step(_bytes(answer.payload))
+            if following is None:
+                break
+            connection.send_raw(message.neg_msg(sid, following))
+    except InvalidNegentropy as error:
+        raise NotSupportedByRelay(connection.url, str(error)) from None
+    finally:
+        connection.close_talk(sid)
+    return Difference(
+        frozenset(item.hex() for item in initiator.have), frozenset(item.hex() for item in initiator.need), rounds
+    )
+
+
+async def pages(
+    connection: Connection, filter: Filter, *, size: int = 500, timeout: float = 20
+) -> AsyncIterator[Event]:
+    """Everything stored that matches, newest first, by REQ after REQ with a falling `until`.
+
+    Whatever the relay's own limit is: it goes on until an answer brings nothing new. More events of one second than
+    one answer holds cannot be told apart this way; negentropy can. Raises RelayUnreachable, RelayRefused.
+    """
+    until, left = filter.until, filter.limit
+    seen: set[str] = set()
+    while left is None or left > 0:
+        ask = Filter(
+            ids=filter.ids,
+            authors=filter.authors,
+            kinds=filter.kinds,
+            tags=filter.tags,
+            since=filter.since,
+            until=until,
+            limit=size if left is None else min(size, left),
+        )
+        events = await connection.fetch(ask, timeout=timeout)
+        fresh = [event for event in events if event.id not in seen]
+        if not fresh:
+            if not events or until is None or until == 0 or (filter.since is not None and until <= filter.since):
+                return
+            if len({event.created_at for event in events}) > 1:
+                return
+            until -= 1  # a second with more events than one answer holds: go past it
+            continue
+        for event in fresh:
+            yield event
+        if left is not None:
+            left -= len(fresh)
+        until = events[-1].created_at
+        seen = {event.id for event in events if event.created_at == until}
+
+
+async def fetch_ids(connection: Connection, ids: frozenset[str], *, size: int = 200) -> AsyncIterator[Event]:
+    """The events with these ids, as far as the relay gives them out. Raises RelayUnreachable, RelayRefused."""
+    ordered = sorted(ids)
+    for at in range(0, len(ordered), size):
+        for event in await connection.fetch(Filter(ids=ordered[at : at + size]), timeout=20):
+            yield event
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise InvalidNegentropy("the payload is not hex") from None
