@@ -41,11 +41,19 @@ class BadAnnouncement(MarketError):
 
 
 class BillRefused(MarketError):
-    """A bill that must not be paid."""
+    """A bill that must not be paid. `kind` is a `purchase.Refusal`, for counting."""
+
+    def __init__(self, reason: str, kind: str = "") -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 class ResultRefused(MarketError):
-    """A result that is not the one that was bought."""
+    """A result that is not the one that was bought. `kind` is a `purchase.Refusal`."""
+
+    def __init__(self, reason: str, kind: str = "") -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 class FetchRefused(MarketError):

@@ -1,0 +1,566 @@
+"""The buyer: ask, check the bill, pay, receive, verify, review. Works with every NIP-90 provider.
+
+Each purchase is a row before anything is sent and ends in exactly one of the states of `market.purchases`. The request
+waits in the outbox in the same transaction as its row; the payment's intent is committed before the wallet hears of it.
+So a buyer that was killed goes on with `resume()`: the request goes out again under the same id, the same invoice is
+looked up or paid again (which every Lightning node answers without paying twice), the result is read from the relays.
+
+A payment whose outcome is unknown is looked up until it is known; nothing is ever paid in its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from market.errors import BillRefused, FetchFailed, FetchRefused, PurchaseError, ResultRefused
+from market.fetch import RESULT, Fetched, Limits, fetch
+from market.job import Feedback, JobInput, JobRequest, JobResult, build_request
+from market.kinds import DELETION, FEEDBACK, result_kinds
+from market.purchase import (
+    Bill,
+    Order,
+    Refusal,
+    check_bill,
+    check_file,
+    check_result,
+    honest_outcome,
+    links,
+    read_feedback,
+    wanted_file,
+)
+from market.purchases import IN_DOUBT, OPEN, PURCHASES_SCHEMA, Purchase, Purchases, State, finish
+from nostr.clock import Clock, system_clock
+from nostr.database import Database
+from nostr.event import Event
+from nostr.filter import Filter
+from nostr.key import SecretKey
+from nostr.outbox import OUTBOX_SCHEMA, Outbox
+from nostr.pool import Pool
+from wallet.interface import Outcome, PayResult, Wallet, WalletError, WalletUnreachable
+
+log = logging.getLogger("buyer")
+
+MIGRATIONS: Final = (OUTBOX_SCHEMA, PURCHASES_SCHEMA)
+DEFAULT_DEADLINE: Final = 900  # seconds
+OFFER_SECONDS: Final = 4.0  # how long an open request collects bills before one is chosen
+SETTLE_SECONDS: Final = 10.0  # how long a delivered purchase waits for its payment's last word
+_LOOK_AGAIN: Final = (0.5, 1, 2, 5, 10, 30)  # seconds between looks at a payment in doubt
+_NOT_OURS: Final = frozenset({Refusal.FORGED, Refusal.OTHER_JOB, Refusal.UNREADABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Something happened: the purchase as it now stands, a line for people, and the feedback that said so, if any."""
+
+    purchase: Purchase
+    message: str
+    feedback: Feedback | None = None
+
+
+OnUpdate = Callable[[Update], Awaitable[None] | None]
+Answer = Bill | JobResult
+Choose = Callable[[Sequence[Answer]], Answer]
+Reviewer = Callable[[Purchase], Iterable[Event]]
+
+
+class _End(Exception):
+    """Unwinds to the end of a purchase."""
+
+    def __init__(self, state: State, reason: str, refusal: str | None = None) -> None:
+        super().__init__(reason)
+        self.state, self.reason, self.refusal = state, reason, refusal
+
+
+@dataclass(slots=True)
+class _Run:
+    """One purchase under way. `news` carries events, the wallet's word and cancellation to the one that waits."""
+
+    order: Order
+    relays: tuple[str, ...]
+    tell: OnUpdate | None
+    news: asyncio.Queue[Event | PayResult | None] = field(default_factory=asyncio.Queue)
+    paying: asyncio.Task[None] | None = None
+    paid: PayResult | None = None
+    locked: bool = False  # the payment was pending: money is held, not yet taken
+    cancelled: bool = False
+
+
+class Buyer:
+    """Buys with one key, one wallet and one database. Enter it; `pool` and `wallet` are the caller's to enter.
+
+    `files` is the folder for downloads. `allow_hosts` may lie on private addresses (this node's own file server).
+    `review` turns an ended purchase into the events that tell the world, published with it.
+    """
+
+    def __init__(
+        self,
+        key: SecretKey,
+        pool: Pool,
+        wallet: Wallet,
+        *,
+        db: Database,
+        files: Path,
+        clock: Clock = system_clock,
+        allow_hosts: Collection[str] = (),
+        limits: Limits = RESULT,
+        review: Reviewer | None = None,
+    ) -> None:
+        self.key, self.pool, self.wallet, self.clock = key, pool, wallet, clock
+        self.purchases = Purchases(db, key)
+        self._db, self._files, self._allow, self._limits, self._review = db, files, tuple(allow_hosts), limits, review
+        self._outbox = Outbox(db, pool, clock)
+        self._runs: dict[str, _Run] = {}
+
+    async def __aenter__(self) -> Buyer:
+        self._outbox.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._outbox.close()
+
+    def order(
+        self,
+        kind: int,
+        inputs: Sequence[JobInput],
+        *,
+        provider: str | None,
+        max_msat: int,
+        params: Mapping[str, str | Sequence[str]] | None = None,
+        output: str | None = None,
+        encrypt: bool = False,
+        seconds: int = DEFAULT_DEADLINE,
+        announced_msat: int | None = None,
+        extra_tags: Iterable[Sequence[str]] = (),
+    ) -> Order:
+        """A signed order. Raises PurchaseError for one that can't be written (encryption needs a provider)."""
+        if encrypt and provider is None:
+            raise PurchaseError("an encrypted request needs a provider: name one")
+        deadline = self.clock() + seconds
+        event = build_request(
+            self.key,
+            kind=kind,
+            inputs=inputs,
+            params=params,
+            output=output,
+            bid_msat=max_msat,
+            providers=[provider] if provider else [],
+            relays=self.pool.relays,
+            expiration=deadline,
+            encrypt_to=provider if encrypt else None,
+            extra_tags=[["order", secrets.token_hex(8)], *extra_tags],  # the same words twice are two orders
+            created_at=self.clock(),
+        )
+        request = JobRequest.parse(event, self.key)
+        return Order(request, provider, max_msat, self.wallet.caps.network, deadline, announced_msat)
+
+    async def buy(
+        self,
+        order: Order,
+        on_update: OnUpdate | None = None,
+        *,
+        title: str = "",
+        relays: Iterable[str] = (),
+        choose: Choose | None = None,
+        out: Path | None = None,
+    ) -> Purchase:
+        """See an order through to its end. Never raises for what a provider or the wallet does.
+
+        `relays` are asked besides the pool's (the provider's own). `choose` picks among the bills of an open order
+        (default: the cheapest). `out`: also copy the result there. A cancelled task leaves a purchase that `resume`
+        takes up again.
+        """
+        where = tuple(dict.fromkeys([*self.pool.relays, *order.request.relays, *relays]))
+        now = self.clock()
+
+        def ask(conn: sqlite3.Connection) -> None:
+            if Purchases.insert(conn, order, title, where, now):
+                Outbox.put(conn, order.request.event, where, now=now)
+
+        await self._db.write(ask)
+        self._outbox.wake()
+        return await self._drive(_Run(order, where, on_update), choose, out)
+
+    async def resume(self, on_update: OnUpdate | None = None) -> list[Purchase]:
+        """Take up every purchase that a crash or an interrupt left open, and look again at payments in doubt."""
+        open_ones = await self.purchases.recent(limit=1000, unfinished=True)
+        runs = [
+            self._drive(_Run(each.order, each.relays, on_update), None, None)
+            for each in open_ones
+            if each.state in OPEN and each.id not in self._runs
+        ]
+        doubtful = [self._clear_up(each) for each in open_ones if each.state not in OPEN]
+        return list(await asyncio.gather(*runs, *doubtful))
+
+    async def cancel(self, purchase_id: str) -> None:
+        """Take a request back (kind 5). What is paid already ends in a result, a refund or a loss all the same."""
+        bought = await self.purchases.get(purchase_id)
+        if bought is None:
+            raise PurchaseError("there is no such purchase")
+        event = self.key.sign(
+            kind=DELETION,
+            tags=[["e", purchase_id], ["k", str(bought.order.kind)]],
+            content="cancelled by the customer",
+            created_at=self.clock(),
+        )
+        await self._db.write(lambda conn: Outbox.put(conn, event, bought.relays))
+        self._outbox.wake()
+        if (run := self._runs.get(purchase_id)) is not None:
+            run.cancelled = True
+            run.news.put_nowait(None)
+
+    # -- the path of one purchase ---------------------------------------------------------------------------------
+
+    async def _drive(self, run: _Run, choose: Choose | None, out: Path | None) -> Purchase:
+        self._runs[run.order.id] = run
+        try:
+            async with self._listen(run):
+                try:
+                    await self._pick_up(run)
+                    result = None
+                    if run.paying is None:
+                        answer = await self._answer(run, choose)
+                        if isinstance(answer, Bill):
+                            await self._pay(run, answer)
+                        else:
+                            result = answer
+                    result = result or await self._result(run)
+                    fetched = await self._receive(run, result)
+                    await self._pay_afterwards(run, result)
+                    return await self._delivered(run, result, fetched, out)
+                except _End as end:
+                    return await self._ended(run, end)
+        finally:
+            self._runs.pop(run.order.id, None)
+            if run.paying is not None:
+                run.paying.cancel()
+
+    @asynccontextmanager
+    async def _listen(self, run: _Run) -> AsyncIterator[None]:
+        """Every event that answers the request, stored or live, goes to `run.news`."""
+        wanted = Filter(kinds=[FEEDBACK, *result_kinds(run.order.kind)], tags={"e": [run.order.id]})
+
+        async def read() -> None:
+            async for event in sub:
+                run.news.put_nowait(event)
+
+        async with self.pool.subscribe(wanted, relays=run.relays) as sub:
+            reader = asyncio.create_task(read(), name=f"answers to {run.order.id[:8]}")
+            try:
+                yield
+            finally:
+                reader.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await reader
+
+    async def _pick_up(self, run: _Run) -> None:
+        """After a restart: the payment that was intended goes on first."""
+        known = await self.purchases.get(run.order.id)
+        if known is None or known.payment is None:
+            return
+        payment = known.payment
+        run.order = known.order
+        bill = Bill(
+            payment.bill, payment.bill.pubkey, payment.amount_msat, payment.bolt11, payment.payment_hash,
+            payment.expires_at,
+        )  # fmt: skip
+        run.locked = payment.state == Outcome.PENDING
+        if payment.state in IN_DOUBT:
+            run.paying = asyncio.create_task(self._pay_until_known(run, bill, look_first=True))
+            return
+        run.paid = PayResult(Outcome(payment.state), payment.payment_hash, payment.preimage, payment.fee_msat)
+        run.paying = asyncio.create_task(asyncio.sleep(0))
+        run.news.put_nowait(run.paid)
+
+    async def _answer(self, run: _Run, choose: Choose | None) -> Answer:
+        """The bill to pay, or a result that came without one. An open order collects both for a while."""
+        offers: dict[str, Answer] = {}
+        until: float | None = None
+        loop = asyncio.get_running_loop()
+        while until is None or loop.time() < until:
+            event = await self._next(run, until)
+            if event is None:
+                continue
+            try:
+                answer = await self._offer(run, event)
+            except (BillRefused, ResultRefused) as refused:
+                await self._refused(run, event, refused)
+                continue
+            if answer is None:
+                continue
+            if run.order.provider is not None:
+                return answer
+            offers.setdefault(event.pubkey, answer)
+            until = until if until is not None else loop.time() + OFFER_SECONDS
+        chosen = (choose or _cheapest)(list(offers.values()))
+        run.order = run.order.pin(chosen.provider)
+        return chosen
+
+    async def _offer(self, run: _Run, event: Event) -> Answer | None:
+        if event.kind != FEEDBACK:
+            return check_result(run.order, event, self.key)
+        feedback = await self._heard(run, event)
+        if feedback is None or feedback.status != "payment-required":
+            return None
+        seen = await self.purchases.seen_hashes(run.order.id)
+        return check_bill(run.order, feedback, now=self.clock(), seen_hashes=seen)
+
+    async def _result(self, run: _Run) -> JobResult:
+        """The provider's result, once there is one; the payment goes on beside."""
+        while True:
+            event = await self._next(run, None)
+            if event is None:
+                continue
+            try:
+                if event.kind != FEEDBACK:
+                    return check_result(run.order, event, self.key)
+                await self._heard(run, event)
+            except (BillRefused, ResultRefused) as refused:
+                await self._refused(run, event, refused)
+
+    async def _next(self, run: _Run, until: float | None) -> Event | None:
+        """The next event; None where it is time to look at the clock. Raises _End at the deadline and on failures."""
+        left = run.order.deadline - self.clock()
+        if left <= 0:
+            raise self._too_late(run)
+        if run.cancelled and run.paying is None:
+            raise _End(State.CANCELLED, "taken back before payment")
+        if until is not None:
+            left = min(left, max(0.0, until - asyncio.get_running_loop().time()))  # type: ignore[assignment]
+        try:
+            async with asyncio.timeout(min(float(left), 1.0)):
+                news = await run.news.get()
+        except TimeoutError:
+            return None
+        if isinstance(news, PayResult):
+            if news.outcome is Outcome.FAILED:
+                state = State.REFUNDED if run.locked else State.UNPAID
+                raise _End(state, f"the payment did not go through: {news.detail or news.code or 'no reason given'}")
+            await self._tell(run, "paid" if news.outcome is Outcome.SETTLED else "payment locked until delivery")
+            return None
+        return news
+
+    async def _heard(self, run: _Run, event: Event) -> Feedback | None:
+        """Feedback, checked and told. An `error` of the pinned provider ends the purchase."""
+        feedback = read_feedback(run.order, event, self.key)
+        if feedback.status == "error":
+            if run.order.provider is None:
+                return None
+            why = feedback.message or "the provider gave no reason"
+            if run.paying is None:
+                raise _End(State.REFUSED, why, "declined")
+            await self._settle(run, 2.0)
+            back = run.paid is not None and run.paid.outcome is Outcome.FAILED
+            raise _End(State.REFUNDED if back else self._too_late(run).state, why, "failed")
+        await self._tell(run, feedback.message, feedback)
+        return feedback
+
+    async def _refused(self, run: _Run, event: Event, refused: BillRefused | ResultRefused) -> None:
+        """Keep the reason. Strangers' events are nothing more; the provider's own fault ends an unpaid purchase."""
+        await self.purchases.note_incident(run.order.id, event, refused.kind, refused.reason, self.clock())
+        log.info("%s: refused %s of %s: %s", run.order.id[:8], event.id[:8], event.pubkey[:8], refused.reason)
+        if run.order.provider != event.pubkey or refused.kind in _NOT_OURS:
+            return
+        if isinstance(refused, ResultRefused):
+            raise _End(State.REJECTED, refused.reason, refused.kind)
+        if run.paying is None:
+            raise _End(State.REFUSED, refused.reason, refused.kind)
+
+    # -- money ----------------------------------------------------------------------------------------------------
+
+    async def _pay(self, run: _Run, bill: Bill) -> None:
+        """Commit the intent, then let the wallet pay beside everything else."""
+        try:
+            await self.purchases.intend(run.order, bill, self.clock())
+        except BillRefused as refused:
+            await self.purchases.note_incident(run.order.id, bill.event, refused.kind, refused.reason, self.clock())
+            raise _End(State.REFUSED, refused.reason, refused.kind) from None
+        await self._tell(run, f"paying {bill.amount_msat} msat")
+        run.paying = asyncio.create_task(self._pay_until_known(run, bill, look_first=False))
+
+    async def _pay_until_known(self, run: _Run, bill: Bill, *, look_first: bool) -> None:
+        looks = 0
+        paid = await (self._look_up(bill) if look_first else self._try_to_pay(run, bill))
+        while paid.outcome in (Outcome.PENDING, Outcome.UNKNOWN):
+            await self.purchases.note_payment(run.order.id, paid, self.clock())
+            if paid.outcome is Outcome.PENDING and not run.locked:
+                run.locked = True
+                run.news.put_nowait(paid)
+            if not (look_first and looks == 0):
+                await asyncio.sleep(_LOOK_AGAIN[min(looks, len(_LOOK_AGAIN) - 1)])
+            looks += 1
+            paid = await self._look_up(bill)
+            if paid.outcome is Outcome.UNKNOWN and self.clock() < bill.expires_at:
+                paid = await self._try_to_pay(run, bill)  # the same invoice: no node pays it twice
+        await self.purchases.note_payment(run.order.id, paid, self.clock())
+        run.paid = paid
+        run.news.put_nowait(paid)
+
+    async def _try_to_pay(self, run: _Run, bill: Bill) -> PayResult:
+        fee = max(bill.amount_msat // 100, 10_000)
+        left = max(5, min(120, run.order.deadline - self.clock()))
+        try:
+            paid = await self.wallet.pay_invoice(
+                bill.bolt11, max_fee_msat=fee, timeout=left, purpose=f"job:{run.order.id}"
+            )
+        except WalletUnreachable as error:
+            if self.clock() + left < bill.expires_at:
+                return PayResult(Outcome.UNKNOWN, bill.payment_hash, detail=str(error))
+            return PayResult(Outcome.FAILED, bill.payment_hash, code=error.code, detail=str(error))
+        except WalletError as error:
+            return PayResult(Outcome.FAILED, bill.payment_hash, code=error.code, detail=str(error))
+        return honest_outcome(paid, bill.payment_hash)
+
+    async def _look_up(self, bill: Bill) -> PayResult:
+        try:
+            paid = await self.wallet.lookup_payment(bill.payment_hash)
+        except WalletError as error:
+            return PayResult(Outcome.UNKNOWN, bill.payment_hash, detail=str(error))
+        return honest_outcome(paid, bill.payment_hash)
+
+    async def _pay_afterwards(self, run: _Run, result: JobResult) -> None:
+        """A provider that delivered first and asks in its result is paid now, under the same rules."""
+        if run.paying is not None or result.bolt11 is None:
+            return
+        try:
+            seen = await self.purchases.seen_hashes(run.order.id)
+            bill = check_bill(run.order, result, now=self.clock(), seen_hashes=seen)
+        except BillRefused as refused:
+            await self.purchases.note_incident(run.order.id, result.event, refused.kind, refused.reason, self.clock())
+            return
+        await self._pay(run, bill)
+
+    async def _settle(self, run: _Run, seconds: float) -> None:
+        """Wait a moment for the payment's last word."""
+        if run.paying is not None:
+            await asyncio.wait([run.paying], timeout=seconds)
+
+    # -- goods ----------------------------------------------------------------------------------------------------
+
+    async def _receive(self, run: _Run, result: JobResult) -> Fetched | None:
+        """Download and check the first file of a result; None for an answer in text."""
+        media = links(result)
+        if not media or not (wanted_file(run.order.request) or result.content.strip() == media[0].url):
+            return None
+        for wait in (1, 3, 9, 0):
+            left = run.order.deadline - self.clock()
+            limits = Limits(self._limits.max_bytes, max(5.0, min(self._limits.seconds, left)), self._limits.redirects)
+            try:
+                fetched = await fetch(
+                    media[0].url,
+                    limits,
+                    allow_loopback_hosts=self._allow,
+                    into=self._files,
+                    sha256=media[0].sha256 or None,
+                )
+                check_file(run.order, media[0], fetched)
+            except FetchFailed as error:
+                if wait == 0 or left <= wait:
+                    raise await self._bad_goods(run, result, Refusal.NOT_FETCHED, error.reason) from None
+                await self._tell(run, f"{error.reason}; trying again")
+                await asyncio.sleep(wait)
+            except FetchRefused as error:
+                raise await self._bad_goods(run, result, Refusal.NOT_FETCHED, error.reason) from None
+            except ResultRefused as error:
+                raise await self._bad_goods(run, result, error.kind, error.reason) from None
+            else:
+                return fetched
+        raise AssertionError("the last try returns or raises")
+
+    async def _bad_goods(self, run: _Run, result: JobResult, kind: str, reason: str) -> _End:
+        await self.purchases.note_incident(run.order.id, result.event, kind, reason, self.clock())
+        return _End(State.REJECTED, reason, kind)
+
+    # -- ends -----------------------------------------------------------------------------------------------------
+
+    async def _delivered(self, run: _Run, result: JobResult, fetched: Fetched | None, out: Path | None) -> Purchase:
+        await self._settle(run, SETTLE_SECONDS)
+        facts: dict[str, object] = {
+            "result": result.event.to_json(),
+            "provider": run.order.provider,
+            "refusal": None,
+            "reason": None,
+        }
+        if fetched is not None:
+            facts = {**facts, "path": str(fetched.path), "mime": fetched.mime, "sha256": fetched.sha256}
+        if out is not None:
+            await asyncio.to_thread(_copy, fetched, result, out)
+        return await self._close(run, State.DELIVERED, "delivered", facts)
+
+    async def _ended(self, run: _Run, end: _End) -> Purchase:
+        facts = {"refusal": end.refusal, "reason": end.reason, "provider": run.order.provider}
+        return await self._close(run, end.state, end.reason, facts)
+
+    async def _close(self, run: _Run, state: State, message: str, facts: Mapping[str, object]) -> Purchase:
+        now = self.clock()
+        await self._db.write(lambda conn: finish(conn, run.order.id, state, now, **facts))
+        bought = await self.purchases.get(run.order.id)
+        if bought is None:
+            raise PurchaseError("the purchase vanished from its database")
+        if self._review is not None and (events := list(self._review(bought))):
+            await self._db.write(lambda conn: [Outbox.put(conn, event, run.relays) for event in events])
+            self._outbox.wake()
+        await self._tell(run, message, bought=bought)
+        return bought
+
+    def _too_late(self, run: _Run) -> _End:
+        if run.paying is None:
+            return _End(State.EXPIRED, "no usable answer in time")
+        if run.paid is None and not run.locked:
+            return _End(State.DOUBTFUL, "the payment's outcome is still unknown; it will be looked up again")
+        if run.paid is not None and run.paid.outcome is Outcome.FAILED:
+            return _End(State.REFUNDED if run.locked else State.UNPAID, "the payment did not go through")
+        if run.paid is None:
+            return _End(State.DOUBTFUL, "the money is locked and nothing was delivered; it will be looked up again")
+        return _End(State.LOST, "paid, and nothing came in time", "late")
+
+    async def _clear_up(self, bought: Purchase) -> Purchase:
+        """An ended purchase whose payment was in doubt: ask the wallet again and, where it settled, the relays."""
+        payment = bought.payment
+        if payment is None or payment.state not in IN_DOUBT:
+            return bought
+        bill = Bill(
+            payment.bill, payment.bill.pubkey, payment.amount_msat, payment.bolt11, payment.payment_hash,
+            payment.expires_at,
+        )  # fmt: skip
+        paid = await self._look_up(bill)
+        await self.purchases.note_payment(bought.id, paid, self.clock())
+        ends = {Outcome.SETTLED: State.LOST, Outcome.FAILED: State.UNPAID}
+        if bought.state is State.DOUBTFUL and paid.outcome in ends:
+            state = ends[paid.outcome]
+            if state is State.UNPAID and payment.state == Outcome.PENDING:
+                state = State.REFUNDED
+            now = self.clock()
+            await self._db.write(lambda conn: finish(conn, bought.id, state, now, reason="known after a later look"))
+        return await self.purchases.get(bought.id) or bought
+
+    async def _tell(
+        self, run: _Run, message: str, feedback: Feedback | None = None, bought: Purchase | None = None
+    ) -> None:
+        if run.tell is None:
+            return
+        bought = bought or await self.purchases.get(run.order.id)
+        if bought is None:
+            return
+        said = run.tell(Update(bought, message, feedback))
+        if said is not None:
+            await said
+
+
+def _cheapest(offers: Sequence[Answer]) -> Answer:
+    return min(offers, key=lambda offer: offer.amount_msat or 0)
+
+
+def _copy(fetched: Fetched | None, result: JobResult, out: Path) -> None:
+    if fetched is not None and fetched.path is not None:
+        shutil.copyfile(fetched.path, out)
+    else:
+        out.write_text(result.content)
