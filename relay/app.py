@@ -14,13 +14,15 @@ from aiohttp.typedefs import Handler
 
 from relay import information
 from relay.connection import Connection
-from relay.core import Relay, is_loopback
+from relay.core import STATE, Relay, is_loopback
 from relay.errors import RelayError
+from relay.management import CONTENT_TYPE
 from relay.settings import RelaySettings
+
+__all__ = ["HOME", "STATE", "build", "serve"]
 
 log = logging.getLogger("relay")
 
-STATE: web.AppKey[Relay] = web.AppKey("relay", Relay)
 HOME: web.AppKey[Handler] = web.AppKey("home")
 """What a browser gets at `/`; the page's mount sets it."""
 BUSY: set[object] = set()
@@ -44,6 +46,7 @@ def build(
     app.cleanup_ctx.append(_running)
     app.router.add_get("/healthz", information.healthz)
     app.router.add_get("/metrics", information.metrics_text)
+    app.router.add_get("/status", information.status)
     for mount in mounts:
         mount(app)
     app.router.add_route("*", "/", _root)
@@ -78,6 +81,8 @@ async def _root(request: web.Request) -> web.StreamResponse:
     relay = request.app[STATE]
     if request.headers.get("Upgrade", "").lower() == "websocket":
         return await _socket(relay, request)
+    if request.method == "POST" and request.content_type == CONTENT_TYPE:
+        return await relay.management.answer(request)
     if "application/nostr+json" in request.headers.get("Accept", ""):
         return web.json_response(
             information.document(relay), content_type="application/nostr+json", headers=information.CORS
@@ -124,7 +129,7 @@ async def _socket(relay: Relay, request: web.Request) -> web.StreamResponse:
 
 
 def client_ip(request: web.Request, header: str | None) -> str:
-    """The sender's address; from the proxy's header (last entry: the one the proxy itself wrote) where one is trusted."""
+    """The sender's address; where a proxy is trusted, the last entry of its header: the one it wrote itself."""
     if header:
         told = request.headers.get(header, "")
         if told:

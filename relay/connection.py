@@ -114,7 +114,7 @@ class Connection:
     def cut(self) -> None:
         """End the connection at once, dropping what has not been sent."""
         self.closed = True
-        self._transport.abort()  # type: ignore[attr-defined]
+        self._transport.abort()
 
     def notice(self, text: str) -> None:
         self.send(_dumps(["NOTICE", text]))

@@ -5,13 +5,20 @@ import ipaddress
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
 
 from nostr.clock import Clock, system_clock
+from relay import retention
 from relay.connection import Connection, Outgoing
 from relay.errors import StoreError
+from relay.management import Management
 from relay.metrics import Metrics, Sample
+from relay.moderation import IPS, KEYS_ALLOWED, KINDS_ALLOWED, Moderation
 from relay.policies import Buckets, Policy, sane_defaults
 from relay.reading import Reading
 from relay.record import Record
@@ -23,6 +30,7 @@ from relay.store.interface import Row
 from relay.store.plan import newest_of_kind
 from relay.subscriptions import Index
 from relay.syncing import Syncing
+from relay.trust import WebOfTrust
 from relay.writing import Source, Writing
 
 log = logging.getLogger("relay")
@@ -61,6 +69,9 @@ class Relay:
         self.base_url = ""
         self.self_key: str | None = None
         self.base_settings = settings
+        self.on_settings: list[Callable[[RelaySettings], None]] = []
+        self.allowed_kinds: frozenset[int] = frozenset()
+        self.trust: WebOfTrust | None = None
         self.policies: list[Policy] = []
         self.private: tuple[int, ...] = ()
         self.greets = True
@@ -68,27 +79,32 @@ class Relay:
         self.key_buckets: Buckets | None = None
         self.query_buckets: Buckets | None = None
         self.blocked_ips: frozenset[str] = frozenset()
+        self.store: Store = SQLiteStore(
+            data / "relay" / "relay.db",
+            searchable=settings.search_kinds,
+            hosts=lambda: self.hosts_with(""),
+            readers=settings.reader_threads,
+            query_seconds=settings.query_seconds,
+            cache_mb=settings.cache_mb,
+            clock=clock,
+        )
+        self.moderation = Moderation(self.store)
+        self.admins: set[str] = set()
+        self._trust_due = False
         self._use(settings)
 
     async def start(self) -> None:
         """Open the store. Raises StoreError."""
-        settings = self.settings
         self.outgoing = Outgoing(asyncio.get_running_loop())
-        self.store: Store = SQLiteStore(
-            self.data / "relay" / "relay.db",
-            searchable=settings.search_kinds,
-            hosts=self.hosts_with(""),
-            readers=settings.reader_threads,
-            query_seconds=settings.query_seconds,
-            cache_mb=settings.cache_mb,
-            clock=self.clock,
-        )
         self.writing = Writing(self)
         self.reading = Reading(self)
         self.syncing = Syncing(self)
+        self.management = Management(self)
         self.rings = Rings(self._newest)
         await self.store.open(self.writing.committed)
         self.writing.delivered = self.store.assigned
+        await self.moderation.load()
+        self._use(self.base_settings)
         self._sweeper = asyncio.create_task(self._sweep())
 
     async def stop(self) -> None:
@@ -101,19 +117,47 @@ class Relay:
 
     def apply_settings(self, settings: RelaySettings) -> None:
         """Take new settings; no connection is dropped. Raises BadSettings and keeps the old ones."""
-        policies = sane_defaults(settings)
-        self._use(settings, policies)
+        self._use(settings)
+        self._tell_settings()
+
+    def decisions_changed(self) -> None:
+        """The management API has changed something."""
+        self._use(self.base_settings)
+        self._tell_settings()
+
+    def _tell_settings(self) -> None:
         for connection in self.connections:
             connection.settings_changed()
+        for hear in self.on_settings:
+            hear(self.settings)
 
-    def _use(self, settings: RelaySettings, policies: list[Policy] | None = None) -> None:
-        self.policies = sane_defaults(settings) if policies is None else policies
-        self.settings = settings
+    def _use(self, base: RelaySettings) -> None:
+        facts, settings = self.moderation.facts, self.moderation.settings(base)
+        keys, kinds = set(settings.allowed_pubkeys), set(settings.allowed_kinds)
+        if keys:
+            keys |= set(facts[KEYS_ALLOWED])
+        if kinds:
+            kinds |= {int(kind) for kind in facts[KINDS_ALLOWED]}
+        merged = settings.model_copy(update={"allowed_pubkeys": list(keys), "allowed_kinds": list(kinds)})
+        policies = sane_defaults(merged) + self.moderation.policies()
+        if settings.trust_roots:
+            trust = WebOfTrust({*settings.trust_roots, *facts[KEYS_ALLOWED]}, settings.trust_depth)
+            if self.trust is None or (self.trust.roots, self.trust.depth) != (trust.roots, trust.depth):
+                self.trust = trust
+                self._trust_due = True
+            policies.append(self.trust.policy())
+        else:
+            self.trust = None
+        self.policies = policies
+        self.base_settings, self.settings = base, settings
+        self.allowed_kinds = frozenset(kinds)
+        self.admins = {*settings.admins, *self.own_keys, *([settings.pubkey] if settings.pubkey else [])}
         self.private = tuple(settings.private_kinds)
         self.greets = bool(settings.private_kinds) or settings.auth_to_read or settings.auth_to_write
         self.event_buckets = Buckets(settings.event_rate) if settings.event_rate else None
         self.key_buckets = Buckets(settings.key_rate) if settings.key_rate else None
         self.query_buckets = Buckets(settings.query_rate) if settings.query_rate else None
+        self.blocked_ips = frozenset(facts[IPS])
 
     @property
     def ws_url(self) -> str:
@@ -122,16 +166,23 @@ class Relay:
         return public.replace("http", "ws", 1) if public and public.startswith("http") else public or self.base_url
 
     def counts(self, source: Source) -> bool:
-        """True if rates apply to this sender."""
-        return not source.trusted and (not source.loopback or self.settings.limit_loopback)
+        """True if rates apply to this sender: not to our own parts, nor to the machine itself."""
+        if source.trusted or not source.authed.isdisjoint(self.own_keys):
+            return False
+        return not source.loopback or self.settings.limit_loopback
 
     def hosts_with(self, asked: str) -> frozenset[str]:
         """The names this relay answers to: public URL, listening address, and the Host header of the connection."""
         names = {host_of(self.settings.public_url or ""), host_of(self.base_url), host_of(f"ws://{asked}")}
         return frozenset(name for name in names if name)
 
+    def is_own_url(self, url: str, asked: str) -> bool:
+        """True if this absolute URL is the relay's own root (any scheme), as named publicly or by the Host header."""
+        parts = urlsplit(url)
+        return parts.path in ("", "/") and host_of(url) in self.hosts_with(asked)
+
     async def ingest(self, event: Any) -> Verdict:
-        """Offer one decoded event from inside the process (federation, import). Rates do not apply; everything else does."""
+        """Offer one decoded event from inside the process (federation, import). All policies apply but the rates."""
         ticket = _Ticket(asyncio.get_running_loop().create_future())
         self.writing.offer(ticket, event)
         return await ticket.done
@@ -143,13 +194,20 @@ class Relay:
             return None
 
     async def _sweep(self) -> None:
-        """Every second: remove what has expired."""
-        while True:
-            await asyncio.sleep(SWEEP)
+        """Every second what has expired goes; every minute trust, retention and idle syncs are looked at."""
+        for beat in count():
             try:
+                if self.trust is not None and (self._trust_due or beat % 60 == 0):
+                    self._trust_due = False
+                    await self.trust.refresh(self.store)
+                if beat % 60 == 30:
+                    self.syncing.close_idle()
+                if beat % 600 == 60 and self.settings.retention:
+                    await retention.apply(self.store, self.settings.retention, self.clock())
                 await self.store.expire()
             except StoreError as error:
-                log.warning("expired events wait: %s", error)
+                log.warning("the sweep waits: %s", error)
+            await asyncio.sleep(SWEEP)
 
 
 class _Ticket:
@@ -171,6 +229,10 @@ class _Ticket:
             self.done.set_result(Verdict(accepted, message))
 
     answered = reply
+
+
+STATE: web.AppKey[Relay] = web.AppKey("relay", Relay)
+"""Where an application keeps its relay."""
 
 
 def is_loopback(ip: str) -> bool:

@@ -1,15 +1,13 @@
 """What the relay says about itself over HTTP: NIP-11, health, metrics, and a short page for people."""
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
 from relay import metrics
+from relay.core import STATE, Relay
 from relay.reading import NAME_LENGTH
-
-if TYPE_CHECKING:
-    from relay.core import Relay
 
 NIPS = (1, 2, 4, 9, 11, 13, 17, 40, 42, 45, 50, 59, 62, 65, 70, 77, 86)
 CORS = {
@@ -28,7 +26,7 @@ def version() -> str:
         return "0"
 
 
-def document(relay: "Relay") -> dict[str, Any]:
+def document(relay: Relay) -> dict[str, Any]:
     """The NIP-11 document: only what is true now."""
     settings = relay.settings
     off = {77} if not settings.max_sync_events else set()
@@ -71,7 +69,7 @@ def document(relay: "Relay") -> dict[str, Any]:
     return {key: value for key, value in made.items() if value is not None} | {"limitation": limitation}
 
 
-def page(relay: "Relay") -> str:
+def page(relay: Relay) -> str:
     """The page for a browser that opens the relay's address where no market page is mounted."""
     name, about = escape(relay.settings.name), escape(relay.settings.description)
     return (
@@ -83,12 +81,12 @@ def page(relay: "Relay") -> str:
 
 
 async def healthz(request: web.Request) -> web.Response:
-    relay = request.app[relay_key()]
+    relay = request.app[STATE]
     return web.json_response({"status": "ok", "events_waiting": relay.writing.waiting}, headers=CORS)
 
 
 async def metrics_text(request: web.Request) -> web.Response:
-    relay = request.app[relay_key()]
+    relay = request.app[STATE]
     stats = await relay.store.stats()
     families = [
         *metrics.samples(relay.metrics),
@@ -106,7 +104,21 @@ async def metrics_text(request: web.Request) -> web.Response:
     return web.Response(text=metrics.text(families), headers=CORS | {"Cache-Control": "no-store"})
 
 
-def relay_key() -> "web.AppKey[Relay]":
-    from relay.app import STATE
-
-    return STATE
+async def status(request: web.Request) -> web.Response:
+    """What `timmy relay status` shows, as JSON."""
+    relay = request.app[STATE]
+    stats = await relay.store.stats()
+    state = {
+        "url": relay.ws_url,
+        "name": relay.settings.name,
+        "connections": len(relay.connections),
+        "subscriptions": relay.index.count,
+        "events": stats.events,
+        "store_bytes": stats.bytes_on_disk,
+        "events_waiting": stats.waiting,
+        "events_accepted": relay.metrics.accepted.total(),
+        "events_rejected": dict(relay.metrics.rejected),
+        "events_delivered": relay.metrics.delivered,
+        **{name: part() for name, part in relay.status_parts.items()},
+    }
+    return web.json_response(state, headers=CORS | {"Cache-Control": "no-store"})

@@ -24,7 +24,7 @@ class _Ring:
 
 
 class Rings:
-    """`size` newest events of at most `most` kinds; `load(kind, n)` reads the newest n rows of a kind from the store."""
+    """`size` newest events of at most `most` kinds; `load(kind, n)` reads a kind's newest n rows from the store."""
 
     def __init__(self, load: Callable[[int, int], list[Row] | None], *, size: int = 512, most: int = 64) -> None:
         self._load = load

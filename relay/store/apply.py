@@ -5,7 +5,7 @@ leaves nothing behind.
 """
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,12 +24,14 @@ _HEX = frozenset("0123456789abcdef")
 
 
 class Applier:
-    """Applies batches to one connection. `urls` are the hosts under which this relay answers NIP-62."""
+    """Applies batches to one connection. `hosts` tells the names under which this relay answers NIP-62."""
 
-    def __init__(self, conn: sqlite3.Connection, searchable: Collection[int], hosts: Collection[str]) -> None:
+    def __init__(
+        self, conn: sqlite3.Connection, searchable: Collection[int], hosts: Callable[[], Collection[str]]
+    ) -> None:
         self.conn = conn
         self.searchable = frozenset(searchable)
-        self.hosts = frozenset(hosts)
+        self.hosts = hosts
         row = conn.execute("SELECT value FROM fact WHERE space = 'store' AND key = 'indexed'").fetchone()
         self.indexed = int(row[0]) if row else 0
         highest: int | None = conn.execute("SELECT max(n) FROM event").fetchone()[0]
@@ -192,7 +194,7 @@ class Applier:
     def _vanish(self, record: Record, pubkey: bytes) -> bool:
         """NIP-62: everything of this key up to this second, and the gift wraps sent to it."""
         named = record.values("relay")
-        if "ALL_RELAYS" not in named and not any(host_of(url) in self.hosts for url in named):
+        if "ALL_RELAYS" not in named and not any(host_of(url) in self.hosts() for url in named):
             return False
         until = record.created_at
         own = self.conn.execute("SELECT n FROM event WHERE pubkey = ? AND created_at <= ?", (pubkey, until)).fetchall()
@@ -202,7 +204,8 @@ class Applier:
         ).fetchall()
         self.remove([row[0] for row in own + wraps])
         self.conn.execute(
-            "INSERT INTO vanished(pubkey, until) VALUES(?, ?) ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
+            "INSERT INTO vanished(pubkey, until) VALUES(?, ?)"
+            " ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
             (pubkey, until),
         )
         self._leaving[pubkey] = max(until, self.vanished.get(pubkey, 0))

@@ -83,6 +83,10 @@ class Store(Protocol):
 
     async def facts(self, table: str) -> dict[str, Any]: ...
 
+    async def compact(self) -> None:
+        """Give unused room back to the file system."""
+        ...
+
     async def stats(self) -> StoreStats: ...
 
 

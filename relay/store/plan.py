@@ -24,6 +24,9 @@ NAMING_TAGS = "eaidq"  # letters whose values name one thing, hence few rows
 _EXTENSION = re.compile(r"^[a-z]+:\S*$")
 _WORD = re.compile(r"\w+", re.UNICODE)
 
+_ROWS = "SELECT e.created_at, e.raw FROM event e"
+_NEWEST = " ORDER BY e.created_at DESC LIMIT ?"
+
 Connection = sqlite3.Connection
 Clause = tuple[list[str], list[Any]]
 
@@ -79,9 +82,12 @@ def _fetch(conn: Connection, want: Want, n: int, scope: Scope, now: int | None) 
         return _by_authors(conn, want, n, scope, now)
     if want.kinds is not None:
         return _by_kinds(conn, want, n, scope, now)
+    return _by_time(conn, want, n, scope, now)
+
+
+def _by_time(conn: Connection, want: Want, n: int, scope: Scope, now: int | None) -> list[Row]:
     where, params = conditions(want, scope, now)
-    sql = f"SELECT e.created_at, e.raw FROM event e INDEXED BY event_time{_where(where)} ORDER BY e.created_at DESC LIMIT ?"
-    return conn.execute(sql, (*params, n)).fetchall()
+    return conn.execute(f"{_ROWS} INDEXED BY event_time{_where(where)}{_NEWEST}", (*params, n)).fetchall()
 
 
 def _by_ids(conn: Connection, want: Want, n: int, scope: Scope, now: int | None) -> list[Row]:
@@ -114,7 +120,8 @@ def _by_tag(conn: Connection, want: Want, letter: str, n: int, scope: Scope, now
         return conn.execute(sql, (keys[0], *own_params, *rest_params, n)).fetchall()
     if len(keys) <= UNION_VALUES:
         where = _where(["t.key = ?", *own, *rest])
-        part = f"SELECT * FROM (SELECT t.created_at, t.event FROM tag t{join if rest else ''}{where} ORDER BY t.created_at DESC LIMIT ?)"
+        drive = f"FROM tag t{join if rest else ''}{where}"
+        part = f"SELECT * FROM (SELECT t.created_at, t.event {drive} ORDER BY t.created_at DESC LIMIT ?)"
         inner = " UNION ".join([part] * len(keys))
         params: list[Any] = []
         for key in keys:
@@ -135,11 +142,9 @@ def _by_tag(conn: Connection, want: Want, letter: str, n: int, scope: Scope, now
 def _by_kinds(conn: Connection, want: Want, n: int, scope: Scope, now: int | None) -> list[Row]:
     assert want.kinds is not None
     if len(want.kinds) > UNION_KINDS:
-        where, params = conditions(want, scope, now)
-        sql = f"SELECT e.created_at, e.raw FROM event e INDEXED BY event_time{_where(where)} ORDER BY e.created_at DESC LIMIT ?"
-        return conn.execute(sql, (*params, n)).fetchall()
+        return _by_time(conn, want, n, scope, now)
     where, params = conditions(want, scope, now, without=("kinds",))
-    part = f"SELECT e.created_at, e.raw FROM event e INDEXED BY event_kind{_where(['e.kind = ?', *where])} ORDER BY e.created_at DESC LIMIT ?"
+    part = f"{_ROWS} INDEXED BY event_kind{_where(['e.kind = ?', *where])}{_NEWEST}"
     return _union(conn, part, [(kind, *params, n) for kind in want.kinds], n)
 
 
@@ -186,7 +191,8 @@ def _walk(conn: Connection, want: Want, n: int, scope: Scope, now: int | None) -
     where, params = conditions(want, scope, now, without=("range",))
     sql = (
         f"SELECT e.created_at, e.raw FROM (SELECT w.n, w.id, w.pubkey, w.kind, w.created_at, w.expires, w.raw"
-        f" FROM event w INDEXED BY {index}{_where(bounds)} ORDER BY w.created_at DESC LIMIT {WALK}) e{_where(where)} LIMIT ?"
+        f" FROM event w INDEXED BY {index}{_where(bounds)} ORDER BY w.created_at DESC LIMIT {WALK}) e"
+        f"{_where(where)} LIMIT ?"
     )
     return conn.execute(sql, (*bound_params, *params, n)).fetchall()
 

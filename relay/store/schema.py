@@ -25,14 +25,15 @@ MIGRATIONS = (
         pubkey BLOB NOT NULL, kind INTEGER NOT NULL, d TEXT NOT NULL, until INTEGER NOT NULL,
         PRIMARY KEY(pubkey, kind, d)) WITHOUT ROWID;
     CREATE TABLE vanished(pubkey BLOB PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE TABLE fact(space TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY(space, key)) WITHOUT ROWID;
+    CREATE TABLE fact(
+        space TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY(space, key)) WITHOUT ROWID;
     CREATE VIRTUAL TABLE search USING fts5(text, content='', tokenize="unicode61 remove_diacritics 2");
     """,
 )
 
 
 def tag_key(letter: str, value: str) -> bytes:
-    """The index key of a tag. Hex of 64 digits takes 32 bytes, a long value its hash; a marker keeps the forms apart."""
+    """Index key of a tag: 32 bytes for hex of 64 digits, a hash for a long value; a marker tells the forms apart."""
     if len(value) == 64 and _HEX.issuperset(value):
         return letter.encode() + b"\x00" + bytes.fromhex(value)
     encoded = value.encode()

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,7 +35,16 @@ BATCH = 512
 GLANCE_SECONDS = 0.005
 INDEX_STEP = 200
 _STEPS = 10_000  # SQLite virtual machine steps between two looks at the clock
-Job = tuple[Callable[[Connection], Any], "asyncio.Future[Any]", Callable[[Any], None]]
+
+
+@dataclass(slots=True)
+class Job:
+    """Work for the writer. `after` runs once it is durable; without `transaction` the job looks after that itself."""
+
+    run: Callable[[Connection], Any]
+    done: "asyncio.Future[Any]"
+    after: Callable[[Any], None]
+    transaction: bool = True
 
 
 class SQLiteStore:
@@ -45,7 +55,7 @@ class SQLiteStore:
         path: Path,
         *,
         searchable: Collection[int] = (),
-        hosts: Collection[str] = (),
+        hosts: Callable[[], Collection[str]] = tuple,
         readers: int = 2,
         query_seconds: float = 5.0,
         cache_mb: int = 32,
@@ -121,10 +131,12 @@ class SQLiteStore:
         self._waiting += len(batch)
         self._queue.put(batch)
 
-    async def _call(self, job: Callable[[Connection], T], after: Callable[[T], None] | None = None) -> T:
+    async def _call(
+        self, job: Callable[[Connection], T], after: Callable[[T], None] | None = None, *, transaction: bool = True
+    ) -> T:
         """Run `job` on the writer in a transaction of its own, then `after` once it is durable. Raises StoreError."""
         done: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put((job, done, after or _nothing))
+        self._queue.put(Job(job, done, after or _nothing, transaction))
         return await done
 
     def _write_forever(self) -> None:
@@ -137,7 +149,7 @@ class SQLiteStore:
                 continue
             if item is None:
                 return
-            if isinstance(item, tuple):
+            if isinstance(item, Job):
                 self._run_job(item)
                 continue
             batch = item
@@ -192,18 +204,19 @@ class SQLiteStore:
         self._on_commit(batch, removed)
 
     def _run_job(self, item: Job) -> None:
-        job, done, after = item
         conn = self._writer
         try:
-            conn.execute("BEGIN IMMEDIATE")
-            result = job(conn)
-            conn.execute("COMMIT")
-            after(result)
+            if item.transaction:
+                conn.execute("BEGIN IMMEDIATE")
+            result = item.run(conn)
+            if item.transaction:
+                conn.execute("COMMIT")
+            item.after(result)
         except Exception as error:  # handed to whoever awaits the job
             self._roll_back()
-            self._tell(_fail, done, _translated(error) if isinstance(error, sqlite3.Error) else error)
+            self._tell(_fail, item.done, _translated(error) if isinstance(error, sqlite3.Error) else error)
         else:
-            self._tell(_succeed, done, result)
+            self._tell(_succeed, item.done, result)
 
     def _index(self) -> bool:
         """One idle step of the full-text index; False where it is complete."""
@@ -374,6 +387,16 @@ class SQLiteStore:
             return {key: orjson.loads(value) for key, value in rows}
 
         return await self._read(run)
+
+    async def compact(self) -> None:
+        """Rewrite the file without its holes and merge the full-text index. Readers go on, writers wait."""
+
+        def run(conn: Connection) -> None:
+            conn.execute("INSERT INTO search(search) VALUES('optimize')")
+            conn.execute("VACUUM")
+            conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+        await self._call(run, transaction=False)
 
     async def stats(self) -> StoreStats:
         events = await self._read(lambda conn: int(conn.execute("SELECT count(*) FROM event").fetchone()[0]))
