@@ -1,0 +1,342 @@
+"""A recipe: a graph of steps that Timmy buys, as JSON in an addressable event of kind 35990.
+
+The whole language is `$name.path` references and `each`; no expressions, no loops. `Recipe.parse` accepts a document
+only if it can run: every reference resolves, every type fits, nothing is circular, limits hold. What is refused says
+which step and which field. `docs/chaining.md` describes the format; `docs/recipe.schema.json` is made from this model.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from market.kinds import JOB_COMPOSITE, RECIPE
+from nostr.event import Event
+from nostr.nip19 import parse_pubkey
+from orchestrator.errors import InputError, RecipeError
+from orchestrator.schema import from_text, schema_problems, value_problems
+
+MAX_STEPS: Final = 32
+MAX_FAN: Final = 16
+MAX_BYTES: Final = 16 * 1024
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+Amount = Annotated[int, Field(ge=0, le=10**12)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Out(_Part):
+    """What a step delivers."""
+
+    mime: str = Field(
+        default="text/plain", pattern=r"^[a-z0-9.+-]+/([a-z0-9.+-]+|\*)$", description="MIME type or `audio/*`."
+    )
+    schema_: dict[str, Any] | None = Field(
+        default=None, alias="schema", description="For application/json: the JSON Schema of the answer (subset)."
+    )
+
+
+class Judge(_Part):
+    """Another service or a person who looks at the artefact before it is accepted (gate G2)."""
+
+    kind: int = Field(
+        default=5820, ge=5000, le=5999, description="Job kind of the judge: 5820 a person, 5050 a text model."
+    )
+    ask: str = Field(min_length=1, max_length=500, description="The question; the answer must begin with yes or no.")
+    max_msat: Amount = Field(default=10_000, description="Most to pay for one verdict, msat.")
+    seconds: int = Field(default=600, ge=5, le=86400, description="How long to wait for the verdict.")
+    optional: bool = Field(default=True, description="True: no verdict in time counts as yes.")
+
+
+class Gate(_Part):
+    """What an artefact must hold. Blank pictures and silent sound never pass unless allowed here."""
+
+    min_seconds: int | str | None = Field(
+        default=None, description="Least duration; a tenth less is forgiven. May be a reference."
+    )
+    max_seconds: int | str | None = Field(
+        default=None, description="Most duration; a tenth more is forgiven. May be a reference."
+    )
+    min_width: int | None = Field(default=None, ge=1, description="Least width in pixels.")
+    min_height: int | None = Field(default=None, ge=1, description="Least height in pixels.")
+    min_chars: int | None = Field(default=None, ge=1, description="Least length of a text.")
+    max_chars: int | None = Field(default=None, ge=1, description="Most length of a text.")
+    max_bytes: int = Field(default=64 * 2**20, ge=1, le=2**31, description="Largest file that is downloaded.")
+    blank: bool = Field(default=False, description="True: a picture of one colour is fine.")
+    silent: bool = Field(
+        default=False, description="True: sound may be silence, and a video may have no sound track at all."
+    )
+    sound: bool = Field(default=False, description="True: a video must carry a sound track.")
+    judge: Judge | None = Field(default=None, description="Ask somebody (gate G2).")
+
+
+class StepDoc(_Part):
+    """One thing to buy."""
+
+    kind: int = Field(ge=5000, le=5999, description="Job kind (NIP-90).")
+    each: str | None = Field(default=None, description="Reference to a list: the step is bought once for every item.")
+    most: int = Field(default=8, ge=1, le=MAX_FAN, description="Items beyond this many are dropped.")
+    least: int | None = Field(
+        default=None, ge=1, le=MAX_FAN, description="With `each`: this many good items are enough."
+    )
+    i: list[Annotated[list[str], Field(min_length=2, max_length=3)]] = Field(
+        min_length=1, max_length=16, description="Inputs: [value or reference, text|url, marker]."
+    )
+    param: dict[str, str | int | float | bool] = Field(default={}, description="Parameters: values or references.")
+    out: Out = Out()
+    gate: Gate = Gate()
+    max_msat: Amount = Field(default=100_000, description="Most to pay for one try, msat.")
+    tries: int = Field(default=3, ge=1, le=10, description="Providers tried before the step fails.")
+    seconds: int = Field(default=300, ge=1, le=7 * 86400, description="How long one try may take.")
+    buy: int = Field(default=1, ge=1, le=4, description="Bought this many times at once, from different providers.")
+    pick: Literal["first", "best"] = Field(
+        default="first", description="Of several: the first good one, or the best by its gates."
+    )
+    optional: bool = Field(default=False, description="The composite is delivered without it if need be.")
+    p: list[str] = Field(default=[], max_length=16, description="Only these providers (hex or npub).")
+    cache: Literal["buyer", "public", "off"] = Field(
+        default="buyer", description="Who may be served from an earlier run."
+    )
+
+
+class Price(_Part):
+    """How the composite is priced."""
+
+    policy: Literal["cost-plus", "fixed"] = "cost-plus"
+    margin: float | None = Field(
+        default=None, ge=0, le=10, description="Margin over break-even; the operator's minimum holds."
+    )
+    min_msat: Amount = Field(default=0, description="Never cheaper than this.")
+    msat: Amount | None = Field(default=None, description="The price, with policy fixed.")
+
+
+class Document(_Part):
+    """The recipe's JSON, as it stands in the event's content."""
+
+    recipe: Literal[1] = Field(default=1, description="Version of this format.")
+    d: Slug = Field(description="Its name in addresses.")
+    title: str = Field(min_length=1, max_length=120)
+    about: str = Field(default="", max_length=1000)
+    inputs: dict[Name, dict[str, Any]] = Field(min_length=1, max_length=16, description="JSON Schema of each input.")
+    steps: dict[Name, StepDoc] = Field(min_length=1, max_length=MAX_STEPS)
+    output: str = Field(description="Reference to the step whose artefact is delivered.")
+    price: Price = Price()
+    seconds: int = Field(default=900, ge=10, le=30 * 86400, description="How long the whole run may take once paid.")
+    license: str = Field(default="CC0-1.0", max_length=64)
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """`$root.path`: an input, a step, or the item of a fan-out."""
+
+    root: str
+    path: tuple[str, ...]
+
+    @classmethod
+    def read(cls, text: object) -> "Ref | None":
+        """None for a literal. `$$` begins a literal dollar."""
+        if not isinstance(text, str) or not text.startswith("$") or text.startswith("$$"):
+            return None
+        root, *path = text[1:].split(".")
+        return cls(root, tuple(path))
+
+
+def literal(text: object) -> str:
+    """A literal as the text of a tag."""
+    if isinstance(text, bool):
+        return "true" if text else "false"
+    return str(text).replace("$$", "$", 1) if str(text).startswith("$$") else str(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A checked recipe. `order` lists the steps so that each comes after what it needs."""
+
+    doc: Document
+    order: tuple[str, ...]
+    needs: Mapping[str, frozenset[str]]
+
+    @classmethod
+    def parse(cls, source: str | bytes | Mapping[str, Any]) -> "Recipe":
+        """Read and check a document. Raises RecipeError with every problem found."""
+        if isinstance(source, str | bytes):
+            if len(source) > MAX_BYTES:
+                raise RecipeError([f"recipe: larger than {MAX_BYTES} bytes"])
+            try:
+                source = json.loads(source)
+            except ValueError as error:
+                raise RecipeError([f"recipe: not JSON: {error}"]) from None
+        try:
+            doc = Document.model_validate(source)
+        except ValidationError as error:
+            raise RecipeError([_pydantic_problem(item) for item in error.errors()]) from None
+        problems = [p for name, schema in doc.inputs.items() for p in schema_problems(schema, f"inputs.{name}")]
+        for name, step in doc.steps.items():
+            problems += schema_problems(step.out.schema_, f"steps.{name}.out.schema") if step.out.schema_ else []
+            problems += [f"steps.{name}.p: {key!r} is no public key" for key in step.p if not _is_pubkey(key)]
+        if problems:
+            raise RecipeError(problems)
+        needs = {
+            name: frozenset(ref.root for ref in step_refs(step)) & doc.steps.keys() for name, step in doc.steps.items()
+        }
+        from orchestrator.typecheck import type_problems
+
+        problems = list(type_problems(doc, needs))
+        if problems:
+            raise RecipeError(problems)
+        return cls(doc, tuple(_sorted(needs)), needs)
+
+    @property
+    def d(self) -> str:
+        return self.doc.d
+
+    @property
+    def steps(self) -> Mapping[str, StepDoc]:
+        return self.doc.steps
+
+    @property
+    def output(self) -> str:
+        """Name of the step whose artefact is the composite."""
+        ref = Ref.read(self.doc.output)
+        assert ref is not None
+        return ref.root
+
+    @property
+    def output_mime(self) -> str:
+        return self.steps[self.output].out.mime
+
+    def dumps(self) -> str:
+        """The document as compact JSON, defaults left out: the content of its event."""
+        return json.dumps(self.doc.model_dump(by_alias=True, exclude_defaults=True) | {"recipe": 1}, ensure_ascii=False)
+
+    def check_inputs(self, given: Mapping[str, object]) -> dict[str, Any]:
+        """Inputs with defaults filled in. Raises InputError in the buyer's words."""
+        unknown = sorted(given.keys() - self.doc.inputs.keys())
+        if unknown:
+            raise InputError(f"unknown input {', '.join(unknown)}; known are {', '.join(self.doc.inputs)}")
+        values: dict[str, Any] = {}
+        for name, schema in self.doc.inputs.items():
+            if name in given:
+                values[name] = given[name]
+            elif "default" in schema:
+                values[name] = schema["default"]
+            else:
+                raise InputError(f"input {name!r} is missing")
+            problem = next(value_problems(schema, values[name], name), None)
+            if problem:
+                raise InputError(problem)
+        return values
+
+    def read_inputs(self, texts: list[tuple[str, str]], params: Mapping[str, list[str]]) -> dict[str, Any]:
+        """Inputs from a job request: parameters by name; `i` tags fill what is left, in order, by type.
+
+        `texts` are (value, type) pairs with type text or url. Raises InputError.
+        """
+        given: dict[str, Any] = {}
+        for name, schema in self.doc.inputs.items():
+            if params.get(name):
+                try:
+                    given[name] = from_text(schema, params[name][0])
+                except ValueError as error:
+                    raise InputError(f"{name} {error}") from None
+        rest = list(texts)
+        for name, schema in self.doc.inputs.items():
+            wanted = "url" if schema.get("format") == "uri" else "text"
+            place = next((n for n, (_, kind) in enumerate(rest) if kind == wanted), None)
+            if name not in given and place is not None and schema["type"] == "string":
+                given[name] = rest.pop(place)[0]
+        return self.check_inputs(given)
+
+
+def step_refs(step: StepDoc) -> Iterator[Ref]:
+    """Every reference of a step."""
+    for value in (
+        step.each,
+        *(entry[0] for entry in step.i),
+        *step.param.values(),
+        step.gate.min_seconds,
+        step.gate.max_seconds,
+    ):
+        if (ref := Ref.read(value)) is not None:
+            yield ref
+
+
+# --- the event ------------------------------------------------------------------------------------------------------
+
+
+def recipe_tags(recipe: Recipe, author: str, *, parent: Event | None = None, relay: str = "") -> list[list[str]]:
+    """Tags of the recipe's event (35990). `parent` is the recipe it was forked from, whose author gets the zap tag."""
+    doc = recipe.doc
+    tags = [["d", doc.d], ["title", doc.title]]
+    tags += [["k", str(kind)] for kind in sorted({step.kind for step in doc.steps.values()})]
+    tags.append(["K", str(JOB_COMPOSITE)])
+    tags += [["in", name, str(schema["type"])] for name, schema in doc.inputs.items()]
+    tags.append(["out", recipe.output_mime])
+    if parent is not None:
+        tags.append(["a", parent.address, relay, "fork"])
+        tags.append(["e", parent.id, relay, "fork"])
+        tags += [list(tag) for tag in parent.tagged("zap")] or [["zap", parent.pubkey, relay, "1"]]
+    else:
+        tags.append(["zap", author, relay, "1"])
+    return [*tags, ["license", doc.license], ["alt", f"Recipe: {doc.title}"]]
+
+
+def from_event(event: Event) -> Recipe:
+    """The recipe of a 35990 event. Raises RecipeError."""
+    if event.kind != RECIPE:
+        raise RecipeError([f"recipe: kind {event.kind} is not {RECIPE}"])
+    recipe = Recipe.parse(event.content)
+    if event.first("d") != recipe.d:
+        raise RecipeError([f"d: the tag says {event.first('d')!r}, the content {recipe.d!r}"])
+    return recipe
+
+
+def royalty_keys(event: Event) -> list[tuple[str, int]]:
+    """(public key, weight) of those who share the royalty: the `zap` tags of NIP-57 appendix G."""
+    found = []
+    for tag in event.tagged("zap"):
+        weight = tag[3] if len(tag) > 3 else "1"
+        if len(tag) > 1 and _is_pubkey(tag[1]) and weight.isascii() and weight.isdigit() and int(weight) > 0:
+            found.append((parse_pubkey(tag[1]), int(weight)))
+    return found
+
+
+# --- helpers --------------------------------------------------------------------------------------------------------
+
+
+def editor_schema() -> dict[str, Any]:
+    """The JSON Schema of the document, for editors (`docs/recipe.schema.json`)."""
+    schema = Document.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Timmy recipe", **schema}
+
+
+def _sorted(needs: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    done: set[str] = set()
+    while len(done) < len(needs):
+        for name in needs:
+            if name not in done and needs[name] <= done:
+                done.add(name)
+                yield name
+
+
+def _is_pubkey(text: str) -> bool:
+    try:
+        parse_pubkey(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _pydantic_problem(error: Any) -> str:
+    place = ""
+    for part in error["loc"]:
+        if part == "[key]":
+            continue
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
+    return f"{place or 'recipe'}: {error['msg'][:1].lower()}{error['msg'][1:]}"

@@ -1,0 +1,494 @@
+"""Runs, alive: one task a run feeds `decide`, writes the turn, then carries out its effects.
+
+The order is always the same: decide; write (entries, signed events and payment intents in one durable transaction);
+act. Each effect that waits for the world is a task of its own and comes back as an input; so a run never blocks, and
+whatever is lost in a crash is begun again by `decide.resume`.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from market.job import JobRequest, build_feedback, build_result
+from market.media import Media
+from nostr.clock import Clock
+from nostr.event import Event
+from nostr.key import SecretKey
+from orchestrator import decide as decisions
+from orchestrator.effects import (
+    Ask,
+    BillGone,
+    BillMade,
+    BillPaid,
+    Cached,
+    Capped,
+    Check,
+    Deliver,
+    Effect,
+    Fetch,
+    Fetched,
+    Gated,
+    GiveBack,
+    Heard,
+    Input,
+    MakeBill,
+    NotFetched,
+    Offers,
+    Open,
+    Paid,
+    Pay,
+    Progress,
+    Publish,
+    Recall,
+    Record,
+    Returned,
+    Review,
+    Take,
+    Taken,
+    Tell,
+    Tick,
+    Wake,
+    WatchBill,
+)
+from orchestrator.errors import CapReached
+from orchestrator.journal import Journal, Outcome, Page
+from orchestrator.receipts import build_receipts
+from orchestrator.run import Artefact, Attempt, Bill, Candidate, Entry, Phase, Run, Unit, Verdict, apply
+from orchestrator.till import Till
+from orchestrator.values import cache_key
+
+log = logging.getLogger("timmy")
+
+
+class FetchError(Exception):
+    """The bytes of a result could not be had, or are not what was promised."""
+
+
+class Hands(Protocol):
+    """What a run needs from the world besides money: the shell's, or a test's."""
+
+    async def offers(self, run: Run, ask: Ask) -> tuple[Candidate, ...]:
+        """Who could do it, best first."""
+        ...
+
+    async def recall(self, request_id: str, relays: Sequence[str]) -> list[Event]:
+        """Everything the relays hold about an order, oldest first."""
+        ...
+
+    async def fetch(self, run: Run, fetch: Fetch) -> Artefact:
+        """Download, hash, store and re-host. Raises FetchError."""
+        ...
+
+    async def check(self, check: Check) -> tuple[Verdict, Artefact]:
+        """Gates G0 and G1."""
+        ...
+
+    async def present(self, artefact: Artefact) -> bool:
+        """Whether a stored artefact is still here."""
+        ...
+
+    def review(self, run: Run, unit: Unit, attempt: Attempt, stars: int, text: str) -> list[Event]:
+        """The signed events that say how a purchase went."""
+        ...
+
+    def relays_for(self, request: JobRequest) -> tuple[str, ...]:
+        """Where the buyer hears us."""
+        ...
+
+    async def whisper(self, event: Event, relays: Sequence[str]) -> None:
+        """Publish something whose loss does no harm."""
+        ...
+
+    def stirred(self) -> None:
+        """Something was put in the outbox."""
+        ...
+
+
+@dataclass(slots=True)
+class _Live:
+    """A run in this process. `told` keeps the last fraction of each unit for progress messages."""
+
+    run: Run
+    request: JobRequest
+    inbox: asyncio.Queue[Input]
+    timer: asyncio.TimerHandle | None = None
+    wake_at: int = 0
+    task: asyncio.Task[None] | None = None
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    fractions: dict[tuple[str, int], float] = field(default_factory=dict)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    left: bool = False
+
+
+class Runner:
+    """All runs of one Timmy. `hook(point)` is called before every write and every effect; tests kill there."""
+
+    def __init__(
+        self,
+        key: SecretKey,
+        journal: Journal,
+        till: Till,
+        hands: Hands,
+        clock: Clock,
+        *,
+        relay: str = "",
+        hook: Callable[[str], None] = lambda point: None,
+    ) -> None:
+        self.key, self.journal, self.till, self.hands, self.clock = key, journal, till, hands, clock
+        self.relay = relay
+        self._hook = hook
+        self._live: dict[str, _Live] = {}
+        self._orders: dict[str, str] = {}  # request id of an order -> run id
+
+    # --- coming and going -------------------------------------------------------------------------------------------
+
+    async def start(self) -> int:
+        """Take up every run that is not over; the number of them."""
+        found = await self.journal.unfinished()
+        for run, event in found:
+            live = self._adopt(run, JobRequest.parse(event, self.key))
+            for _, attempt in run.attempts:
+                if attempt.request_id:
+                    self._orders[attempt.request_id] = run.id
+            for effect in decisions.resume(run, self.clock()):
+                self._act(live, effect)
+        return len(found)
+
+    async def open(self, given: Open, request: JobRequest) -> None:
+        """Begin a run. The same request a second time changes nothing."""
+        if given.id in self._live or await self.journal.load(given.id) is not None:
+            return
+        run, effects = decisions.decide(None, given)
+        live = self._adopt(run, request)
+        await self._write_and_act(live, None, run, effects, given.at)
+
+    def feed(self, run_id: str, given: Input) -> None:
+        """Something happened to this run. Runs that are not alive here are left alone."""
+        live = self._live.get(run_id)
+        if live is not None:
+            live.inbox.put_nowait(given)
+
+    def hear(self, event: Event) -> None:
+        """An event that names one of our orders, with a verified signature."""
+        for named in event.values("e"):
+            if (run_id := self._orders.get(named)) is not None:
+                self.feed(run_id, Heard(self.clock(), event))
+                return
+
+    def cares(self, request_id: str) -> bool:
+        return request_id in self._orders
+
+    def get(self, run_id: str) -> Run | None:
+        live = self._live.get(run_id)
+        return live.run if live else None
+
+    @property
+    def running(self) -> int:
+        """How many runs are being worked on (bills that wait for their buyer not counted)."""
+        return sum(live.run.phase in (Phase.RUNNING, Phase.SETTLING) for live in self._live.values())
+
+    async def finished(self, run_id: str) -> None:
+        """Wait until a run is over."""
+        live = self._live.get(run_id)
+        if live is not None:
+            await live.done.wait()
+
+    async def close(self) -> None:
+        """Stop working; everything is in the journal."""
+        for live in self._live.values():
+            if live.timer is not None:
+                live.timer.cancel()
+            for task in (live.task, *live.tasks):
+                if task is not None:
+                    task.cancel()
+        tasks = [task for live in self._live.values() for task in (live.task, *live.tasks) if task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._live.clear()
+
+    # --- one turn ---------------------------------------------------------------------------------------------------
+
+    def _adopt(self, run: Run, request: JobRequest) -> _Live:
+        live = _Live(run, request, asyncio.Queue())
+        live.task = asyncio.create_task(self._live_on(live), name=f"run {run.id[:8]}")
+        self._live[run.id] = live
+        return live
+
+    async def _live_on(self, live: _Live) -> None:
+        while not live.left:
+            given = await live.inbox.get()
+            try:
+                await self._turn(live, given)
+            except Exception:
+                log.exception("run %s: a turn failed; it is taken up again at the next start", live.run.id[:8])
+                live.done.set()
+                raise
+
+    async def _turn(self, live: _Live, given: Input) -> None:
+        before = live.run
+        run, effects = decisions.decide(before, given)
+        try:
+            await self._write_and_act(live, before, run, effects, given.at)
+        except CapReached as error:
+            capped = Capped(given.at, error.step, error.idx, error.attempt, str(error))
+            await self._turn(live, capped)
+
+    async def _write_and_act(
+        self, live: _Live, before: Run | None, run: Run, effects: Sequence[Effect], at: int
+    ) -> None:
+        """Write first; then act."""
+        page = await asyncio.to_thread(self._page, live.request, before, run, effects, at)
+        if page.entries or page.events:
+            self._hook("write " + ",".join(entry.kind for entry in page.entries))
+            await self.journal.record(page)
+            self._hook("written")
+        live.run = page.after
+        for _, attempt in page.after.attempts:
+            if attempt.request_id:
+                self._orders[attempt.request_id] = run.id
+        if page.events:
+            self.hands.stirred()
+        for effect in effects:
+            self._act(live, effect)
+        self._story(before, page.after)
+        if page.after.phase.over:
+            self._leave(live)
+
+    def _page(self, request: JobRequest, before: Run | None, run: Run, effects: Sequence[Effect], at: int) -> Page:
+        """Everything of a turn that is written: entries, signed events, intents, outcomes."""
+        entries = [effect.entry for effect in effects if isinstance(effect, Record)]
+        events: list[tuple[Event, tuple[str, ...]]] = []
+        outcomes: list[Outcome] = []
+        own = self.hands.relays_for(request)
+        for effect in effects:
+            match effect:
+                case Publish(draft, relays):
+                    event = self.key.sign(
+                        kind=draft.kind, content=draft.content, tags=draft.tags, created_at=draft.created_at
+                    )
+                    events.append((event, (*run.terms.relays, *relays)))
+                case Tell():
+                    events.append((self._feedback(request, effect, at), own))
+                case Review():
+                    unit = run.units[effect.step, effect.idx]
+                    attempt = unit.attempts[effect.attempt - 1]
+                    outcomes.append(_outcome(run, unit, attempt, effect.stars))
+                    for event in self.hands.review(run, unit, attempt, effect.stars, effect.text):
+                        events.append((event, run.terms.relays))
+                case Deliver(artefact):
+                    result, receipts = self._delivery(request, run, artefact, at)
+                    for event in receipts:
+                        events.append((event, own))
+                    done = build_feedback(self.key, request, "success", "delivered", created_at=at)
+                    events += [(result, own), (done, own)]
+                    root = receipts[-1].id if receipts else ""
+                    entry = Entry("receipted", at, data={"receipt_id": root, "result_id": result.id})
+                    entries.append(entry)
+                    run = apply(run, entry)
+        return Page(
+            before=before,
+            after=run,
+            entries=tuple(entries),
+            events=tuple(events),
+            pays=tuple(effect for effect in effects if isinstance(effect, Pay) and not effect.again),
+            outcomes=tuple(outcomes),
+            cache=tuple(_cacheable(before, run)),
+            request=request.event,
+        )
+
+    def _feedback(self, request: JobRequest, tell: Tell, at: int) -> Event:
+        bill = tell.bill
+        return build_feedback(
+            self.key, request, tell.status, tell.message, amount_msat=bill.amount_msat if bill else None,
+            bolt11=bill.bolt11 if bill else None, extra_tags=tell.tags, relay_hint=self.relay, created_at=at,
+        )  # fmt: skip
+
+    def _delivery(self, request: JobRequest, run: Run, artefact: Artefact, at: int) -> tuple[Event, list[Event]]:
+        receipts = build_receipts(run, self.key, relay=self.relay, at=at)
+        extra = [["receipt", receipts[-1].id, self.relay]] if receipts else []
+        extra += [["recipe", run.recipe_event], ["title", run.recipe.doc.title]]
+        is_text = artefact.text is not None and (artefact.mime.startswith("text/") or not artefact.url)
+        dim = (artefact.width, artefact.height) if artefact.width and artefact.height else None
+        media = Media(artefact.url, artefact.sha256, artefact.mime, artefact.size, dim, artefact.seconds)
+        result = build_result(
+            self.key, request, (artefact.text or "") if is_text else artefact.url, media=[] if is_text else [media],
+            amount_msat=run.terms.price_msat, relay_hint=self.relay, extra_tags=extra, created_at=at,
+        )  # fmt: skip
+        return result, receipts
+
+    # --- effects ----------------------------------------------------------------------------------------------------
+
+    def _act(self, live: _Live, effect: Effect) -> None:
+        work: Coroutine[Any, Any, Input | None] | None = None
+        match effect:
+            case MakeBill():
+                work = self._make_bill(live, effect)
+            case WatchBill(bill):
+                work = self._watch_bill(bill)
+            case Ask():
+                work = self._ask(live, effect)
+            case Pay():
+                work = self._pay(live, effect)
+            case Recall():
+                work = self._recall(live, effect)
+            case Fetch():
+                work = self._fetch(live, effect)
+            case Check():
+                work = self._check(effect)
+            case Take(bill):
+                work = self._take(live, bill)
+            case GiveBack(bill, refund_to):
+                work = self._give_back(live, bill, refund_to)
+            case Progress():
+                work = self._progress(live, effect)
+            case Wake(at):
+                self._wake(live, at)
+        if work is not None:
+            self._hook(f"effect {type(effect).__name__}")
+            task = asyncio.create_task(self._carry_out(live, work), name=f"{type(effect).__name__} {live.run.id[:8]}")
+            live.tasks.add(task)
+            task.add_done_callback(live.tasks.discard)
+
+    async def _carry_out(self, live: _Live, work: Coroutine[Any, Any, Input | None]) -> None:
+        given = await work
+        if given is not None:
+            live.inbox.put_nowait(given)
+
+    async def _make_bill(self, live: _Live, effect: MakeBill) -> Input:
+        run = live.run
+        bill = await self.till.make_bill(
+            run.id, effect.amount_msat, effect.expires_at, self._secret(run.id), _words(run)
+        )
+        if bill is None:
+            return BillGone(self.clock(), "our wallet could not make an invoice; please try again later")
+        return BillMade(self.clock(), bill)
+
+    async def _watch_bill(self, bill: Bill) -> Input:
+        received = await self.till.wait_for(bill)
+        if received is None:
+            return BillGone(self.clock(), "the offer ended before it was paid")
+        return BillPaid(self.clock(), received)
+
+    async def _ask(self, live: _Live, ask: Ask) -> Input:
+        if ask.cache_key and (kept := await self.journal.cached(ask.cache_key)) is not None:
+            artefact, _ = kept
+            if await self.hands.present(artefact):
+                return Cached(self.clock(), ask.step, ask.idx, ask.attempt, artefact)
+        candidates = await self.hands.offers(live.run, ask)
+        return Offers(self.clock(), ask.step, ask.idx, ask.attempt, candidates)
+
+    async def _pay(self, live: _Live, pay: Pay) -> None:
+        async for result in self.till.pay(pay.bolt11, pay.payment_hash, pay.max_fee_msat, again=pay.again):
+            self._hook("effect Paid")
+            live.inbox.put_nowait(Paid(self.clock(), pay.step, pay.idx, pay.attempt, result))
+
+    async def _recall(self, live: _Live, recall: Recall) -> None:
+        for event in await self.hands.recall(recall.request_id, (*live.run.terms.relays, *recall.relays)):
+            live.inbox.put_nowait(Heard(self.clock(), event))
+
+    async def _fetch(self, live: _Live, fetch: Fetch) -> Input:
+        try:
+            artefact = await self.hands.fetch(live.run, fetch)
+        except FetchError as error:
+            return NotFetched(self.clock(), fetch.step, fetch.idx, fetch.attempt, str(error))
+        return Fetched(self.clock(), fetch.step, fetch.idx, fetch.attempt, artefact)
+
+    async def _check(self, check: Check) -> Input:
+        verdict, artefact = await self.hands.check(check)
+        return Gated(self.clock(), check.step, check.idx, check.attempt, verdict, artefact)
+
+    async def _take(self, live: _Live, bill: Bill) -> Input:
+        return Taken(self.clock(), await self.till.take(bill, self._secret(live.run.id)))
+
+    async def _give_back(self, live: _Live, bill: Bill, refund_to: str) -> Input | None:
+        if bill.hold and await self.till.release(bill):
+            return Returned(self.clock(), "The locked payment was released.")
+        if live.run.received_msat == 0:
+            return Returned(self.clock(), "Nothing was paid.")
+        await self.journal.owe(live.run, live.run.received_msat, refund_to, live.run.reason)
+        how = await self.till.refund(self.journal, live.run, refund_to)
+        return Returned(self.clock(), how)
+
+    async def _progress(self, live: _Live, progress: Progress) -> None:
+        """`["step", name, idx, state, provider, msat, fraction]` for each unit that moved."""
+        run = live.run
+        tags = []
+        for key in progress.units:
+            unit = run.units.get(key)
+            if unit is None:
+                continue
+            if progress.fraction is not None:
+                live.fractions[key] = progress.fraction
+            provider = next((a.provider.pubkey for a in reversed(unit.attempts) if a.provider), "")
+            fraction = 1.0 if unit.done else live.fractions.get(key, 0.0)
+            tags.append(["step", *map(str, (*key, unit.state, provider, unit.paid_msat)), f"{fraction:.2f}"])
+        done = sum(unit.done for unit in run.units.values())
+        words = progress.note or f"{done} of {max(len(run.units), len(run.recipe.steps))} steps done"
+        tags.append(["progress", f"{done / max(1, len(run.units), len(run.recipe.steps)):.2f}"])
+        event = build_feedback(
+            self.key, live.request, "processing", words, extra_tags=tags, relay_hint=self.relay,
+            expiration=self.clock() + 86_400, created_at=self.clock(),
+        )  # fmt: skip
+        await self.hands.whisper(event, self.hands.relays_for(live.request))
+
+    # --- small things -----------------------------------------------------------------------------------------------
+
+    def _wake(self, live: _Live, at: int) -> None:
+        if live.timer is not None:
+            live.timer.cancel()
+        delay = max(0.0, at - self.clock())
+        loop = asyncio.get_running_loop()
+        live.timer = loop.call_later(delay, lambda: live.inbox.put_nowait(Tick(self.clock())))
+
+    def _leave(self, live: _Live) -> None:
+        """The run is over; payments whose outcome is open are still looked after."""
+        if live.timer is not None:
+            live.timer.cancel()
+        live.done.set()
+        if not any(attempt.unsettled for _, attempt in live.run.attempts):
+            live.left = True
+            self._live.pop(live.run.id, None)
+            for _, attempt in live.run.attempts:
+                self._orders.pop(attempt.request_id, None)
+
+    def _secret(self, run_id: str) -> bytes:
+        """The preimage of this run's hold invoice: from our key, so that a crash cannot lose it."""
+        return hmac.digest(bytes.fromhex(self.key.hex), f"timmy:hold:{run_id}".encode(), hashlib.sha256)
+
+    def _story(self, before: Run | None, run: Run) -> None:
+        name = f"run {run.id[:4]}"
+        if before is None or before.phase is not run.phase:
+            log.info("%s %s: %s%s", name, run.recipe.d, run.phase, f" ({run.reason})" if run.reason else "")
+        for key, unit in run.units.items():
+            old = before.units.get(key) if before else None
+            if unit.over and not (old and old.over):
+                won = unit.accepted
+                who = won.provider.name or won.provider.pubkey[:8] if won and won.provider else "cache"
+                how = f"<- {who} {unit.paid_msat / 1000:g} sat" if unit.done else f"failed: {unit.reason}"
+                log.info("%s %s[%d] %s", name, *key, how)
+
+
+def _words(run: Run) -> str:
+    return f"{run.recipe.doc.title} nip90:{run.id}"
+
+
+def _outcome(run: Run, unit: Unit, attempt: Attempt, stars: int) -> Outcome:
+    provider = attempt.provider.pubkey if attempt.provider else ""
+    seconds = max(0, (attempt.delivered_at or attempt.at) - attempt.ordered_at)
+    kind = run.doc(unit).kind
+    return Outcome(provider, kind, unit.name, unit.idx, attempt.number, stars, seconds, attempt.paid_msat)
+
+
+def _cacheable(before: Run | None, run: Run) -> list[tuple[str, Artefact, str]]:
+    """Artefacts accepted in this turn, under the signature of what went into them."""
+    found = []
+    for key, unit in run.units.items():
+        old = before.units.get(key) if before else None
+        won = unit.accepted
+        if unit.artefact is None or (old and old.done) or won is None or won.cached or run.doc(unit).cache == "off":
+            continue
+        found.append((cache_key(run, unit), unit.artefact, won.result_id))
+    return found
