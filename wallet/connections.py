@@ -10,6 +10,7 @@ Functions take the writing connection of the ledger's file and belong inside `Da
 import calendar
 import sqlite3
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -99,7 +100,7 @@ class Connection:
         return self.revoked_at is None and scope in self.scopes
 
 
-_SELECT = (
+SELECT = (
     "SELECT connections.*, accounts.name AS account_name FROM connections"
     " JOIN accounts ON accounts.id = connections.account"
 )
@@ -132,17 +133,17 @@ def add(
 
 
 def by_name(conn: sqlite3.Connection, name: str) -> Connection | None:
-    row = conn.execute(f"{_SELECT} WHERE connections.name = ? AND revoked_at IS NULL", (name,)).fetchone()
+    row = conn.execute(f"{SELECT} WHERE connections.name = ? AND revoked_at IS NULL", (name,)).fetchone()
     return read(row) if row is not None else None
 
 
 def every(conn: sqlite3.Connection) -> list[tuple[Connection, str]]:
     """All connections, revoked ones included, each with its service secret."""
-    return [(read(row), row["service_secret"]) for row in conn.execute(f"{_SELECT} ORDER BY connections.id")]
+    return [(read(row), row["service_secret"]) for row in conn.execute(f"{SELECT} ORDER BY connections.id")]
 
 
 def get(conn: sqlite3.Connection, identity: int) -> Connection:
-    return read(conn.execute(f"{_SELECT} WHERE connections.id = ?", (identity,)).fetchone())
+    return read(conn.execute(f"{SELECT} WHERE connections.id = ?", (identity,)).fetchone())
 
 
 def read(row: sqlite3.Row) -> Connection:
@@ -224,9 +225,8 @@ def unspend(conn: sqlite3.Connection, identity: int, msat: int, spent_at: int) -
         conn.execute("UPDATE connections SET spent_msat = MAX(spent_msat - ?, 0) WHERE id = ?", (msat, identity))
 
 
-def budget(conn: sqlite3.Connection, identity: int, now: int) -> tuple[int | None, int, Renewal, int | None]:
+def budget(found: Connection, now: int) -> tuple[int | None, int, Renewal, int | None]:
     """(limit, spent in this period, renewal, when it renews)."""
-    found = get(conn, identity)
     fresh = period_start(found.renewal, now) > found.period_start
     return found.budget_msat, 0 if fresh else found.spent_msat, found.renewal, period_end(found.renewal, now)
 
@@ -278,8 +278,8 @@ def answer_waiting(conn: sqlite3.Connection, payment_hash: str, text: str) -> No
     conn.execute("UPDATE requests SET answer = ? WHERE waits_for = ? AND answer IS NULL", (text, payment_hash))
 
 
-def delivered(conn: sqlite3.Connection, event_id: str) -> None:
-    conn.execute("UPDATE requests SET delivered = 1 WHERE event_id = ?", (event_id,))
+def delivered(conn: sqlite3.Connection, event_ids: Iterable[str]) -> None:
+    conn.executemany("UPDATE requests SET delivered = 1 WHERE event_id = ?", [(event_id,) for event_id in event_ids])
 
 
 def undelivered(conn: sqlite3.Connection, since: int) -> list[Request]:

@@ -51,7 +51,8 @@ CREATE TABLE invoices (
     outside_msat INTEGER
 ) STRICT;
 CREATE INDEX invoices_by_account ON invoices (account, created_at);
-CREATE INDEX invoices_unpaid ON invoices (expires_at) WHERE state IN ('open', 'accepted');
+CREATE INDEX invoices_unpaid ON invoices (connection, expires_at) WHERE state = 'open';
+CREATE INDEX invoices_held ON invoices (settle_by) WHERE state = 'accepted';
 CREATE INDEX invoices_settled ON invoices (account, settled_at) WHERE settled_at IS NOT NULL;
 CREATE TABLE payments (
     id INTEGER PRIMARY KEY,

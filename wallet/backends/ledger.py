@@ -113,3 +113,7 @@ class LedgerWallet:
 
     async def cancel_hold_invoice(self, payment_hash: str) -> None:
         raise NotSupported("the ledger cancels holds itself")
+
+
+def open_backend(rest: str, *, key: SecretKey, clock: Clock = system_clock) -> LedgerWallet:
+    return LedgerWallet(key, clock)

@@ -1,0 +1,453 @@
+"""What a NIP-47 request can ask for: one handler a method, its scopes, its parameters.
+
+Beyond the standard: `get_budget` (as Alby Hub has it), and for the owner's connections (scope `admin`)
+`list_connections`, `create_connection`, `revoke_connection`, `list_accounts`, `transfer`, `books`.
+A handler returns the plain JSON of the answer, or None where it comes later.
+"""
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from wallet import books, connections, ledger, nip47
+from wallet.bank import Claim
+from wallet.bolt11 import InvalidInvoice, decode
+from wallet.connections import Connection, Renewal, Scope
+from wallet.interface import WalletRefused
+from wallet.ledger import News
+from wallet.nip47 import NwcError, Uri
+
+if TYPE_CHECKING:
+    from wallet.service import WalletService
+
+_MAX_PAGE = 50
+_DAY = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request, decrypted and allowed."""
+
+    connection: Connection
+    method: str
+    params: Mapping[str, Any]
+    claim: Claim
+
+
+Handler = Callable[["WalletService", Call], Awaitable[str | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """`scopes`: any one of them allows it, none at all means everybody. `changes`: its requests are kept on disk."""
+
+    handle: Handler
+    scopes: tuple[Scope, ...] = ()
+    changes: bool = False
+
+
+# --- parameters ---
+
+Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
+Amount = Annotated[int, Field(gt=0, le=21_000_000 * 10**11)]
+
+
+class Params(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class PayInvoice(Params):
+    invoice: str
+    amount: Amount | None = None
+    metadata: Any = None
+
+
+class MakeInvoice(Params):
+    amount: Amount
+    description: str | None = Field(None, max_length=639)
+    description_hash: Hash | None = None
+    expiry: int | None = Field(None, gt=0, le=365 * _DAY)
+    metadata: Any = None
+
+
+class MakeHoldInvoice(MakeInvoice):
+    payment_hash: Hash
+
+
+class Preimage(Params):
+    preimage: Hash
+
+
+class PaymentHash(Params):
+    payment_hash: Hash
+
+
+class Lookup(Params):
+    payment_hash: Hash | None = None
+    invoice: str | None = None
+
+
+class ListTransactions(Params):
+    from_: int = Field(0, alias="from", ge=0)
+    until: int | None = None
+    limit: int = Field(20, ge=1)
+    offset: int = Field(0, ge=0)
+    unpaid: bool = False
+    type: str | None = None
+
+
+class CreateConnection(Params):
+    name: str = Field(min_length=1, max_length=64)
+    scopes: list[str] | None = None
+    account: str | None = Field(None, min_length=1, max_length=64)
+    isolated: bool = False
+    budget_msat: int | None = Field(None, ge=0)
+    renewal: str = "never"
+    pubkey: Hash | None = None
+
+
+class Name(Params):
+    name: str
+
+
+class Transfer(Params):
+    source: str
+    target: str
+    amount: Amount
+    purpose: str = Field(min_length=1, max_length=200)
+
+
+P = TypeVar("P", bound=Params)
+
+
+def _params(call: Call, model: type[P]) -> P:
+    try:
+        return model.model_validate(call.params)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise NwcError("OTHER", f"{where}: {first['msg'].lower()}", certain=True) from None
+
+
+# --- the standard methods ---
+
+
+async def get_info(service: "WalletService", call: Call) -> str:
+    info = await service.bank.backend.info()
+    network = "mainnet" if info.caps.network == "bitcoin" else info.caps.network
+    result = {
+        "alias": f"{service.alias}: {info.alias}",
+        "color": "f7931a",
+        "pubkey": info.pubkey or service.pubkey or "",
+        "network": network,
+        "block_height": info.block_height or 0,
+        "block_hash": "00" * 32,
+        "methods": methods_of(call.connection),
+        "notifications": notifications_of(call.connection),
+        "real_money": info.caps.real_money,
+        "hold": info.caps.hold,
+    }
+    return nip47.result_text(call.method, result)
+
+
+async def get_balance(service: "WalletService", call: Call) -> str:
+    row = await service.bank.db.fetch_one("SELECT balance FROM accounts WHERE id = ?", (call.connection.account,))
+    return nip47.result_text(call.method, {"balance": row["balance"] if row is not None else 0})
+
+
+async def get_budget(service: "WalletService", call: Call) -> str:
+    row = await service.bank.db.fetch_one(f"{connections.SELECT} WHERE connections.id = ?", (call.connection.id,))
+    assert row is not None
+    limit, spent, renewal, renews = connections.budget(connections.read(row), service.clock())
+    if limit is None:
+        return nip47.result_text(call.method, {})
+    result: dict[str, Any] = {"used_budget": spent, "total_budget": limit, "renewal_period": renewal.value}
+    if renews is not None:
+        result["renews_at"] = renews
+    return nip47.result_text(call.method, result)
+
+
+async def make_invoice(service: "WalletService", call: Call) -> str:
+    given = _params(call, MakeInvoice)
+    return await _invoice(service, call, given, None)
+
+
+async def make_hold_invoice(service: "WalletService", call: Call) -> str:
+    given = _params(call, MakeHoldInvoice)
+    if not service.bank.caps.hold:
+        raise NwcError("NOT_IMPLEMENTED", "the wallet behind this service has no hold invoices")
+    return await _invoice(service, call, given, given.payment_hash)
+
+
+async def _invoice(service: "WalletService", call: Call, given: MakeInvoice, payment_hash: str | None) -> str:
+    if given.description is not None and len(given.description.encode()) > 639:
+        raise NwcError("OTHER", "description: longer than 639 bytes", certain=True)
+    bill = await service.bank.make_invoice(
+        call.connection.account,
+        given.amount,
+        description=given.description if given.description_hash is None else None,
+        description_hash=given.description_hash,
+        expiry=given.expiry or 3600,
+        payment_hash=payment_hash,
+        metadata=nip47.metadata_text(given.metadata),
+        connection=call.connection.id,
+        claim=call.claim,
+    )
+    return nip47.result_text(call.method, nip47.invoice_object(bill))
+
+
+async def pay_invoice(service: "WalletService", call: Call) -> str | None:
+    given = _params(call, PayInvoice)
+    purpose = given.metadata.get("purpose") if isinstance(given.metadata, dict) else None
+    fee_limit = given.metadata.get("max_fee_msat") if isinstance(given.metadata, dict) else None
+    payment = await service.bank.pay(
+        call.connection.account,
+        given.invoice,
+        purpose=purpose if isinstance(purpose, str) and purpose else None,
+        amount_msat=given.amount,
+        max_fee_msat=fee_limit if isinstance(fee_limit, int) and fee_limit >= 0 else None,
+        connection=call.connection.id,
+        metadata=nip47.metadata_text(given.metadata),
+        claim=call.claim,
+    )
+    if payment.ended:
+        return nip47.payment_text(payment)
+    await service.answer_later(call, payment.payment_hash)
+    return None
+
+
+async def lookup_invoice(service: "WalletService", call: Call) -> str:
+    given = _params(call, Lookup)
+    payment_hash = given.payment_hash
+    if payment_hash is None:
+        if given.invoice is None:
+            raise NwcError("OTHER", "give a payment_hash or an invoice")
+        try:
+            payment_hash = decode(given.invoice).payment_hash
+        except InvalidInvoice as error:
+            raise NwcError("OTHER", f"invoice: {error}") from None
+    account = call.connection.account
+    bill = await service.bank.invoice(payment_hash, account)
+    if bill is not None and call.params.get("type") != "outgoing":
+        return nip47.result_text(call.method, nip47.invoice_object(bill))
+    payment = await service.bank.payment(payment_hash, account)
+    if payment is not None:
+        return nip47.result_text(call.method, nip47.payment_object(payment))
+    raise NwcError("NOT_FOUND", "there is no such invoice or payment", certain=True)
+
+
+async def list_transactions(service: "WalletService", call: Call) -> str:
+    given = _params(call, ListTransactions)
+    account, db = call.connection.account, service.bank.db
+    now = service.clock()
+    reach = given.offset + min(given.limit, _MAX_PAGE)
+    window = (account, given.from_, now + _DAY if given.until is None else given.until, reach)
+    found: list[tuple[int, dict[str, Any]]] = []
+    if given.type in (None, "incoming"):
+        only = "" if given.unpaid else " AND state IN ('settled', 'accepted')"
+        rows = await db.fetch(
+            f"SELECT * FROM invoices WHERE account = ? AND created_at BETWEEN ? AND ?{only}"
+            " ORDER BY created_at DESC, rowid DESC LIMIT ?",
+            window,
+        )
+        found += [(row["created_at"], nip47.invoice_object(ledger.read_bill(row, now))) for row in rows]
+    if given.type in (None, "outgoing"):
+        only = "" if given.unpaid else " AND state != 'failed'"
+        rows = await db.fetch(
+            f"SELECT * FROM payments WHERE account = ? AND created_at BETWEEN ? AND ?{only}"
+            " ORDER BY created_at DESC, id DESC LIMIT ?",
+            window,
+        )
+        found += [(row["created_at"], nip47.payment_object(ledger.read_payment(row))) for row in rows]
+    found.sort(key=lambda item: -item[0])
+    page = [item for _, item in found[given.offset : reach]]
+    return nip47.result_text(call.method, {"transactions": nip47.clip(page)})
+
+
+async def settle_hold_invoice(service: "WalletService", call: Call) -> str:
+    given = _params(call, Preimage)
+    await service.bank.settle_hold(call.connection.account, given.preimage, call.claim)
+    return nip47.result_text(call.method, {})
+
+
+async def cancel_hold_invoice(service: "WalletService", call: Call) -> str:
+    given = _params(call, PaymentHash)
+    await service.bank.cancel_hold(call.connection.account, given.payment_hash, call.claim)
+    return nip47.result_text(call.method, {})
+
+
+async def not_implemented(service: "WalletService", call: Call) -> str:
+    raise NwcError("NOT_IMPLEMENTED", f"{call.method} is not offered: invoices only")
+
+
+# --- the owner's methods ---
+
+
+async def list_connections(service: "WalletService", call: Call) -> str:
+    rows = [connections.read(row) for row in await service.bank.db.fetch(f"{connections.SELECT} ORDER BY name")]
+    now = service.clock()
+    return nip47.result_text(
+        call.method, {"connections": [_connection(row, now) for row in rows if not row.revoked_at]}
+    )
+
+
+def _connection(row: Connection, now: int) -> dict[str, Any]:
+    limit, spent, renewal, renews = connections.budget(row, now)
+    return {
+        "name": row.name,
+        "account": row.account_name,
+        "scopes": sorted(row.scopes),
+        "pubkey": row.client_pubkey,
+        "service": row.service_pubkey,
+        "budget_msat": limit,
+        "spent_msat": spent,
+        "renewal": renewal.value,
+        "renews_at": renews,
+        "created_at": row.created_at,
+    }
+
+
+async def create_connection(service: "WalletService", call: Call) -> str:
+    given = _params(call, CreateConnection)
+    try:
+        scopes = frozenset(Scope(word) for word in given.scopes or ("pay", "receive", "read", "notify"))
+        renewal = Renewal(given.renewal)
+    except ValueError as error:
+        raise NwcError("OTHER", str(error), certain=True) from None
+    account = given.account or (given.name if given.isolated else call.connection.account_name)
+    made = await service.connect(
+        given.name,
+        account=account,
+        scopes=scopes,
+        budget_msat=given.budget_msat,
+        renewal=renewal,
+        client_pubkey=given.pubkey,
+        claim=call.claim,
+    )
+    if isinstance(made, Uri):
+        result = {"name": given.name, "account": account, "wallet_pubkey": made.service, "uri": made.text}
+    else:
+        result = {"name": given.name, "account": account, "wallet_pubkey": made.service_pubkey}
+    return nip47.result_text(call.method, result)
+
+
+async def revoke_connection(service: "WalletService", call: Call) -> str:
+    row = await service.revoke(_params(call, Name).name)
+    return nip47.result_text(call.method, {"name": row.name, "revoked_at": row.revoked_at})
+
+
+async def list_accounts(service: "WalletService", call: Call) -> str:
+    rows = await service.bank.db.fetch("SELECT name, world, balance FROM accounts ORDER BY world, name")
+    listed = [{"name": row["name"], "balance": row["balance"], "world": bool(row["world"])} for row in rows]
+    return nip47.result_text(call.method, {"accounts": listed})
+
+
+async def transfer(service: "WalletService", call: Call) -> str:
+    """Move money between two accounts of the box, once for its purpose."""
+    given = _params(call, Transfer)
+    now = service.clock()
+    text = nip47.result_text(call.method, {})
+
+    def work(conn: sqlite3.Connection) -> None:
+        connections.claim(conn, call.claim.event_id, call.claim.connection, call.method, call.claim.scheme, now)
+        if given.source in (*books.WORLD, books.TRANSIT) or given.target in (*books.WORLD, books.TRANSIT):
+            raise NwcError("RESTRICTED", "this account is not moved by hand")
+        source, target = books.account_id(conn, given.source), books.open_account(conn, given.target, now)
+        ref = f"{given.source}:{given.purpose}"
+        if conn.execute("SELECT 1 FROM transfers WHERE ref = ? AND kind = 'transfer'", (ref,)).fetchone():
+            raise NwcError("RESTRICTED", f"{given.purpose} was moved already")
+        books.transfer(conn, "transfer", ref, now, [(source, -given.amount), (target, given.amount)])
+        connections.answer(conn, call.claim.event_id, text)
+
+    if service.bank.stopped:
+        raise WalletRefused("INTERNAL", f"payments are stopped: {service.bank.stopped}")
+    await service.bank.db.write(work)
+    return text
+
+
+async def show_books(service: "WalletService", call: Call) -> str:
+    """The state of the ledger: faults, open payments, the backend."""
+    faults = await service.bank.db.write(ledger.audit)
+    rows = await service.bank.db.fetch("SELECT state, COUNT(*), SUM(amount_msat) FROM payments GROUP BY state")
+    bills = await service.bank.db.fetch("SELECT state, COUNT(*), SUM(received_msat) FROM invoices GROUP BY state")
+    info = await service.bank.backend.info()
+    result = {
+        "sound": not faults and not service.bank.stopped,
+        "faults": faults,
+        "stopped": service.bank.stopped,
+        "backend": info.alias,
+        "network": info.caps.network,
+        "real_money": info.caps.real_money,
+        "backend_msat": None if service.bank.internal_only else await service.bank.backend.balance(),
+        "payments": {row[0]: {"count": row[1], "msat": row[2]} for row in rows},
+        "invoices": {row[0]: {"count": row[1], "msat": row[2]} for row in bills},
+    }
+    return nip47.result_text(call.method, result)
+
+
+METHODS: Mapping[str, Method] = {
+    "get_info": Method(get_info),
+    "get_balance": Method(get_balance, (Scope.READ,)),
+    "get_budget": Method(get_budget),
+    "make_invoice": Method(make_invoice, (Scope.RECEIVE,), changes=True),
+    "pay_invoice": Method(pay_invoice, (Scope.PAY,), changes=True),
+    "lookup_invoice": Method(lookup_invoice, (Scope.READ, Scope.RECEIVE, Scope.PAY)),
+    "list_transactions": Method(list_transactions, (Scope.READ,)),
+    "make_hold_invoice": Method(make_hold_invoice, (Scope.HOLD,), changes=True),
+    "settle_hold_invoice": Method(settle_hold_invoice, (Scope.HOLD,), changes=True),
+    "cancel_hold_invoice": Method(cancel_hold_invoice, (Scope.HOLD,), changes=True),
+    "pay_keysend": Method(not_implemented),
+    "multi_pay_invoice": Method(not_implemented),
+    "multi_pay_keysend": Method(not_implemented),
+    "sign_message": Method(not_implemented),
+    "list_connections": Method(list_connections, (Scope.ADMIN,)),
+    "create_connection": Method(create_connection, (Scope.ADMIN,), changes=True),
+    "revoke_connection": Method(revoke_connection, (Scope.ADMIN,)),
+    "list_accounts": Method(list_accounts, (Scope.ADMIN,)),
+    "transfer": Method(transfer, (Scope.ADMIN,), changes=True),
+    "books": Method(show_books, (Scope.ADMIN,)),
+}
+
+
+async def _told_invoice(service: "WalletService", payment_hash: str) -> dict[str, Any] | None:
+    bill = await service.bank.invoice(payment_hash)
+    return None if bill is None else nip47.invoice_object(bill)
+
+
+async def _told_accepted(service: "WalletService", payment_hash: str) -> dict[str, Any] | None:
+    bill = await service.bank.invoice(payment_hash)
+    if bill is None:
+        return None
+    info = await service.bank.backend.info()
+    left = max((bill.invoice.settle_deadline or service.clock()) - service.clock(), 0)
+    return nip47.invoice_object(bill) | {"settle_deadline": (info.block_height or 0) + left // 600}
+
+
+async def _told_payment(service: "WalletService", payment_hash: str) -> dict[str, Any] | None:
+    payment = await service.bank.payment(payment_hash)
+    return None if payment is None else nip47.payment_object(payment)
+
+
+Build = Callable[["WalletService", str], Awaitable[dict[str, Any] | None]]
+NOTIFICATIONS: Mapping[News, tuple[str, Build]] = {
+    News.RECEIVED: ("payment_received", _told_invoice),
+    News.SENT: ("payment_sent", _told_payment),
+    News.ACCEPTED: ("hold_invoice_accepted", _told_accepted),
+}
+
+
+def methods_of(connection: Connection) -> list[str]:
+    """What this connection may do, by name."""
+    return [
+        name
+        for name, method in METHODS.items()
+        if method.handle is not not_implemented
+        and (not method.scopes or any(connection.may(scope) for scope in method.scopes))
+    ]
+
+
+def notifications_of(connection: Connection) -> list[str]:
+    return [name for name, _ in NOTIFICATIONS.values()] if connection.may(Scope.NOTIFY) else []

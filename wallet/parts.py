@@ -1,0 +1,34 @@
+"""The connections that the parts of a node find in `DIR/wallet/connections/<part>.uri`: accounts and scopes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wallet.connections import Scope
+
+_ALL = frozenset(Scope)
+_TRADER = frozenset({Scope.PAY, Scope.RECEIVE, Scope.READ, Scope.HOLD, Scope.NOTIFY})
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """`guest` marks the one that is held to the guests' budget."""
+
+    account: str
+    scopes: frozenset[Scope] = _TRADER
+    guest: bool = False
+
+
+PARTS: Mapping[str, Part] = {
+    "owner": Part("owner", _ALL),
+    "operator": Part("owner", _ALL),
+    "guests": Part("owner", frozenset({Scope.PAY, Scope.READ}), guest=True),
+    "orchestrator": Part("timmy"),
+    "text": Part("text"),
+    "image": Part("image"),
+    "music": Part("music"),
+    "speech": Part("speech"),
+    "animation": Part("animation"),
+    "video": Part("video"),
+    "feed": Part("feed"),
+    "human": Part("human"),
+}
