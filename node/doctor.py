@@ -133,7 +133,7 @@ async def _wallet(data: Path) -> list[Finding]:
     from wallet import WalletError, open_wallet
 
     try:
-        async with asyncio.timeout(10), await open_wallet(path.read_text().strip()) as wallet:
+        async with asyncio.timeout(10), open_wallet(path.read_text().strip()) as wallet:
             info, balance = await wallet.info(), await wallet.balance()
     except (WalletError, TimeoutError, OSError) as error:
         return [

@@ -1,0 +1,99 @@
+"""The page's own hand on the wallet: the operator's view of it, and the credits that visitors may spend.
+
+Both are NWC connections like everybody's (NIP-47): `operator`, with the admin scope, and `guests`, which the wallet
+itself holds to a daily budget. Guest credits exist in ledger mode alone, where nothing is worth money.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from nostr.clock import Clock
+from wallet import bolt11, open_wallet
+from wallet.interface import Outcome, Wallet, WalletError
+from web.errors import BadRequest, Forbidden, Unready
+from web.settings import WebSettings
+
+log = logging.getLogger("web")
+DAY = 86400
+
+
+class Purse:
+    """`credits` is True while the wallet is `ledger`. `open()` gives the operator's wallet, or raises Unready."""
+
+    def __init__(self, data: Path, settings: WebSettings, clock: Clock) -> None:
+        self._data = data
+        self._settings = settings
+        self._clock = clock
+        self._wallets: dict[str, Wallet] = {}
+        self._lock = asyncio.Lock()
+        self._spent: defaultdict[tuple[int, str], int] = defaultdict(int)
+        self._starter: asyncio.Task[None] | None = None
+        self.credits = False
+
+    async def start(self) -> None:
+        """Find out, as soon as the wallet answers, whether its units are credits."""
+        self._starter = asyncio.create_task(self._learn(), name="purse")
+
+    async def _learn(self) -> None:
+        while True:
+            with contextlib.suppress(WalletError, Unready, TimeoutError):
+                wallet = await self.open()
+                self.credits = not wallet.caps.real_money
+                return
+            await asyncio.sleep(1)
+
+    async def open(self, name: str = "operator") -> Wallet:
+        """The connection of this name, kept open. Raises Unready."""
+        async with self._lock:
+            if name not in self._wallets:
+                path = self._data / "wallet" / "connections" / f"{name}.uri"
+                try:
+                    uri = path.read_text().strip()
+                except FileNotFoundError:
+                    raise Unready(
+                        "The wallet has not started yet: `timmy wallet` runs it, `timmy up` runs everything."
+                    ) from None
+                wallet = open_wallet(uri)
+                await wallet.__aenter__()
+                self._wallets[name] = wallet
+            return self._wallets[name]
+
+    async def treat(self, visitor: str, invoice: str) -> str:
+        """Pay a visitor's bill with the node's credits and return the preimage. Raises Forbidden or BadRequest."""
+        if not self.credits:
+            raise Forbidden("This node settles in real Lightning: pay the invoice with your own wallet.")
+        try:
+            bill = bolt11.decode(invoice)
+        except ValueError as error:
+            raise BadRequest(f"That is not an invoice: {error}") from None
+        amount = bill.amount_msat or 0
+        day = self._clock() // DAY
+        if self._spent[day, visitor] + amount > self._settings.guest_credits * 1000:
+            left = self._settings.guest_credits - self._spent[day, visitor] // 1000
+            raise Forbidden(f"Guests have {self._settings.guest_credits} credits a day; you have {left} left today.")
+        wallet = await self.open("guests")
+        self._spent[day, visitor] += amount
+        result = await wallet.pay_invoice(invoice)
+        if result.outcome is Outcome.FAILED:
+            self._spent[day, visitor] -= amount
+            raise BadRequest(f"The wallet did not pay: {result.detail or result.code}")
+        return result.preimage or ""
+
+    async def admin(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One of the wallet's operator methods (`list_connections`, `books`...). Raises WalletError or Unready."""
+        wallet = await self.open()
+        call = getattr(wallet, "call", None)
+        if call is None:
+            raise Unready("This wallet has no operator methods.")
+        answer: dict[str, Any] = await call(method, params or {})
+        return answer
+
+    async def close(self) -> None:
+        if self._starter is not None:
+            self._starter.cancel()
+        for wallet in self._wallets.values():
+            await wallet.__aexit__(None, None, None)
