@@ -1,0 +1,344 @@
+"""From a recipe to layers, from layers to a picture."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from dvms.image.storybook import figures, sprites, styles
+from dvms.image.storybook.figures import layer_for, natural_height, picture_of, ridden, scaled, with_item
+from dvms.image.storybook.light import LIGHTS
+from dvms.image.storybook.paint import Canvas, Layer, Palette, Rng, over
+from dvms.image.storybook.recipe import Recipe
+from dvms.image.storybook.scenery import HORIZON, Place
+from dvms.image.storybook.words import Meaning, Subject, understand
+
+MARGIN = 0.08  # of the height, around the frame, for the camera
+WATER = ("sea", "lake")
+AIRBORNE = ("space", "sky", "deep")
+GROUND_BIRDS = ("penguin", "rooster", "duck", "swan", "turkey", "chicken", "baby chick", "hatching chick", "front-facing baby chick",
+                "flamingo", "peacock", "dodo", "goose", "owl", "feather", "wing")  # fmt: skip
+
+
+@dataclass(slots=True)
+class Scene:
+    """A composed picture: layers far to near on a canvas larger than the frame."""
+
+    recipe: Recipe
+    canvas: Canvas
+    palette: Palette
+    meaning: Meaning
+    layers: list[Layer]
+    style: str | None
+
+    @property
+    def subject_labels(self) -> list[str]:
+        return [s.sprite.label for s in self.meaning.subjects]
+
+
+def _generator(*parts: object) -> Rng:
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return np.random.default_rng(list(digest[:16]))
+
+
+def compose(recipe: Recipe) -> Scene:
+    """Layers for a recipe. The same recipe gives the same layers."""
+    meaning = understand(recipe.prompt, recipe.negative)
+    rng = _generator(recipe.prompt, recipe.seed)
+    style = recipe.style or meaning.style
+    meaning = replace(meaning, place=meaning.place or _likely_place(meaning, rng))
+    time = _likely_time(meaning, rng)
+    if not meaning.subjects:
+        meaning = replace(meaning, subjects=_stand_in(meaning, rng))
+    pad = int(recipe.height * MARGIN)
+    canvas = Canvas(recipe.width, recipe.height, pad)
+    banned = frozenset(sprites.plain(recipe.negative).split())
+    place = Place(rng, canvas, LIGHTS[time], meaning, banned)
+    layers = place.build()
+    layers += _Stage(rng, place).set()
+    layers.sort(key=lambda layer: layer.depth)
+    return Scene(recipe, canvas, LIGHTS[time], meaning, layers, style)
+
+
+def _likely_place(meaning: Meaning, rng: Rng) -> str:
+    first = meaning.subjects[0].sprite if meaning.subjects else None
+    if first is None:
+        return str(rng.choice(["meadow", "mount", "lake"]))
+    subs = {s.sprite.subgroup for s in meaning.subjects}
+    if first.subgroup == "animal-marine" and first.label not in ("seal", "crab"):
+        return "deep" if not any(s.relation == "ride" for s in meaning.subjects) else "sea"
+    if "transport-water" in subs:
+        return "sea"
+    if first.label in ("rocket", "flying saucer", "satellite", "astronaut", "alien", "ringed planet", "comet"):
+        return "space"
+    if first.subgroup == "transport-air" or first.label in ("kite", "hot air balloon"):
+        return "sky"
+    if first.subgroup == "musical-instrument" or first.label in ("singer", "microphone", "woman dancing", "man dancing", "mirror ball"):
+        return "stage"
+    if first.subgroup.startswith(("transport-ground", "office", "phone")) and first.label not in ("tractor", "locomotive", "sled"):
+        return "city"
+    if first.label in ("penguin", "polar bear", "snowman without snow", "Santa Claus", "Christmas tree"):
+        return "snow"
+    if first.label in ("camel", "cactus", "scorpion"):
+        return "desert"
+    if first.family in ("food", "drink", "dishware"):
+        return "kitchen"
+    if first.family in ("computer", "book", "household", "light", "writing", "science", "medical", "game", "arts"):
+        return "room"
+    if first.label in ("castle", "dragon", "eagle", "mage", "man mage"):
+        return "mount"
+    if first.label in ("fox", "wolf", "bear", "deer", "owl", "hedgehog", "mushroom", "fairy", "elf", "moose", "boar", "frog", "troll"):
+        return str(rng.choice(["forest", "meadow", "forest"]))
+    return str(rng.choice(["meadow", "meadow", "mount", "lake" if first.label == "duck" else "meadow"]))
+
+
+def _likely_time(meaning: Meaning, rng: Rng) -> str:
+    place, time = meaning.place, meaning.time
+    if place == "deep":
+        return "deep"
+    if place in ("space", "moon"):
+        return "space"
+    if time:
+        return time
+    if place == "stage":
+        return "neon"
+    choices = {
+        "city": ["day", "sunset", "night"], "desert": ["sunset", "day"], "snow": ["day", "dawn", "night"], "forest": ["day", "dawn"],
+        "sea": ["day", "sunset", "day"], "beach": ["day", "sunset"], "sky": ["day", "dawn", "sunset"],
+    }.get(place or "", ["day", "dawn", "day", "sunset"])  # fmt: skip
+    return str(rng.choice(choices))
+
+
+def _stand_in(meaning: Meaning, rng: Rng) -> tuple[Subject, ...]:
+    """A small subject for prompts that name only a place: something to look at, that belongs there."""
+    label = {
+        "sea": "sailboat", "beach": "crab", "lake": "swan", "snow": "penguin", "desert": "camel", "forest": "deer", "city": "taxi",
+        "space": "rocket", "moon": "astronaut", "deep": "tropical fish", "sky": "hot air balloon", "stage": "microphone",
+        "room": "cat", "library": "cat", "kitchen": "pot of food", "mount": "eagle", "meadow": "butterfly",
+    }[meaning.place or "meadow"]  # fmt: skip
+    return (Subject(sprites.by_label()[label], label, size=0.8),)
+
+
+class _Stage:
+    """Puts the subjects into the place."""
+
+    def __init__(self, rng: Rng, place: Place) -> None:
+        self.rng, self.place, self.c, self.p = rng, place, place.c, place.p
+        self.subjects = place.meaning.subjects
+        self.outfit = int(rng.integers(16))
+        self.wide = place.c.width / place.c.height
+
+    def set(self) -> list[Layer]:
+        out: list[Layer] = []
+        chains = self._chains()
+        slots = self._slots(chains)
+        for k, (chain, x) in enumerate(zip(chains, slots, strict=True)):
+            out += self._chain(chain, x, k, len(chains))
+        return out
+
+    def _chains(self) -> list[list[int]]:
+        """Subjects that belong together, in order of mention; large background things last."""
+        chains: list[list[int]] = []
+        for i, subject in enumerate(self.subjects):
+            joined = subject.relation in ("ride", "inside", "play", "wear", "read", "hold", "atop", "over", "under")
+            if joined and subject.to is not None and chains and subject.to in chains[-1]:
+                chains[-1].append(i)
+            else:
+                chains.append([i])
+        return chains
+
+    def _slots(self, chains: list[list[int]]) -> list[float]:
+        n = len(chains)
+        if n == 1:
+            return [0.5 + (self.rng.random() - 0.5) * 0.06]
+        wide = {2: [0.33, 0.69], 3: [0.5, 0.2, 0.81], 4: [0.40, 0.15, 0.66, 0.88]}[min(n, 4)]
+        if self.wide < 1.1:
+            wide = [0.5 + (x - 0.5) * 1.05 for x in wide]
+        if n == 2 and self.rng.random() < 0.5 and self.subjects[chains[1][0]].relation is None:
+            wide = [1 - x for x in wide]
+        return wide
+
+    # -- one chain of things that belong together
+
+    def _chain(self, chain: list[int], x: float, k: int, n: int) -> list[Layer]:
+        lead = self.subjects[chain[0]]
+        height = self._height(lead, k, n)
+        image = scaled(self._picture(lead, k), height)
+        mirrored = self._should_flip(lead, x, k)
+        if mirrored:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        extra: list[Layer] = []
+        airborne = lead.pose in ("fly", "jump")
+        ground_of = lead
+        for i in chain[1:]:
+            other = self.subjects[i]
+            thing = self._picture(other, k)
+            if other.relation in ("ride", "inside"):
+                mount_height = height * min(1.35, max(0.8, natural_height(other)))
+                share = 0.86 if natural_height(other) <= 1.0 else 0.68
+                if figures.CYCLE.search(other.sprite.label):
+                    mount_height, share = height * 0.62, 1.35
+                elif figures.BOARD.search(other.sprite.label):
+                    mount_height, share = height * 0.36, 2.3
+                elif figures.HULL.search(other.sprite.label):
+                    mount_height, share = height * max(0.95, min(1.3, natural_height(other))), 0.74
+                mount = scaled(thing, mount_height)
+                image = ridden(image, mount, other.sprite.label, share)
+                ground_of = other
+            elif other.relation in ("play", "hold", "read", "wear"):
+                image = with_item(image, other.sprite, thing, other.relation)
+            elif other.relation == "atop":
+                base = scaled(thing, height * min(1.2, 0.55 * max(0.6, natural_height(other)) + 0.15))
+                group = figures.Group()
+                group.put(base, 0, 0)
+                group.put(image, 0, -base.height * 0.84)
+                image = group.image()[0]
+                ground_of = other
+            elif other.relation == "over":
+                airborne = True
+                extra += self._alone(other, x + 0.02, height * min(1.25, natural_height(other) / natural_height(lead)), f"sub{i}", 0.60, k)
+            elif other.relation == "under":
+                extra += self._alone(other, x + 0.05, height * 1.7, f"sub{i}", 0.52, k)
+        limit = self.c.height * (0.86 if len(chain) > 1 else 0.80)
+        if image.height > limit:
+            image = scaled(image, limit)
+        if image.width > self.c.width * 0.8:
+            image = scaled(image, image.height * self.c.width * 0.8 / image.width)
+        name = f"sub{chain[0]}"
+        return extra + self._copies(lead, image, x, name, ground_of, airborne, k, n)
+
+    def _picture(self, subject: Subject, k: int) -> Image.Image:
+        return picture_of(subject, self.outfit + 3 * k)
+
+    def _should_flip(self, subject: Subject, x: float, k: int) -> bool:
+        """Look into the picture; the second of two who meet turns to the first."""
+        if not figures.FACES_LEFT.search(subject.sprite.label):
+            return False
+        return x < 0.44
+
+    def _height(self, subject: Subject, k: int, n: int) -> float:
+        base = 0.50 if k == 0 else 0.40
+        if n >= 3:
+            base *= 0.88
+        if self.wide < 1.1:
+            base *= 0.86
+        return self.c.height * min(0.82, base * natural_height(subject))
+
+    def _alone(self, subject: Subject, x: float, height: float, name: str, depth: float, k: int) -> list[Layer]:
+        image = scaled(self._picture(subject, k), min(height, self.c.height * 0.86))
+        ground, foot = self._footing(subject, depth, False, 1)
+        return layer_for(name, image, self.c, self.p, self.rng, x, foot, depth, ground, self.place.sun[0], self._motion(subject, ground))
+
+    def _copies(self, lead: Subject, image: Image.Image, x: float, name: str, ground_of: Subject, airborne: bool, k: int, n: int) -> list[Layer]:
+        count = min(lead.count, 12)
+        out: list[Layer] = []
+        depth = 0.76 if k == 0 else 0.68
+        if ground_of.sprite.subgroup.startswith("place") or natural_height(ground_of) >= 1.45:
+            depth = 0.50
+        shrink = 1.0 if count == 1 else max(0.40, 1.02 - 0.12 * count) if count > 2 else 0.86
+        room = 0.80 if n == 1 else 0.42
+        for q in range(count):
+            size = shrink * (1 - 0.16 * self.rng.random() if count > 1 else 1.0)
+            row = q % 2 if count > 3 else 0
+            spread = 0.0 if count == 1 else (q / (count - 1) - 0.5) * min(room, 0.20 * (count - 1) if count > 2 else 0.25)
+            piece = image if size == 1.0 else scaled(image, image.height * size * (0.84 if row else 1.0))
+            if count > 1 and self.rng.random() < 0.35:
+                piece = piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            spot = depth - 0.10 * row - 0.002 * q
+            ground, foot = self._footing(ground_of, spot, airborne, count)
+            if ground == "air" and count > 1:
+                foot += (self.rng.random() - 0.5) * 0.36
+            if lead.pose == "dance" or lead.pose == "jump":
+                piece = piece.rotate((self.rng.random() - 0.5) * 16, Image.Resampling.BICUBIC, expand=True)
+            at = x + spread + (0.0 if count == 1 else (self.rng.random() - 0.5) * 0.03)
+            motion = "hop" if lead.pose in ("dance", "jump") else self._motion(ground_of, ground)
+            out += layer_for(f"{name}.{q}", piece, self.c, self.p, self.rng, at, foot, spot, ground, self.place.sun[0], motion)
+        return out
+
+    def _footing(self, subject: Subject, depth: float, airborne: bool, count: int) -> tuple[str, float]:
+        """(earth, water or air; the foot's height in the frame) for a thing at this depth."""
+        place, horizon = self.place.name, HORIZON[self.place.name]
+        sub, label = subject.sprite.subgroup, subject.sprite.label
+        near = 0.93 if depth >= 0.72 else 0.88 if depth >= 0.6 else 0.84
+        if sub == "sky-weather" and label not in ("snowman", "snowman without snow", "fire", "umbrella on ground", "umbrella"):
+            return "air", 0.46
+        flies = sub == "transport-air" or (sub == "animal-bird" and label not in GROUND_BIRDS) or label in (
+            "honeybee", "butterfly", "fairy", "man fairy", "woman fairy", "bat", "ghost", "balloon", "kite", "baby angel", "red heart", "comet")  # fmt: skip
+        if place in AIRBORNE:
+            return "air", (0.72 if count == 1 else 0.66) if place != "deep" or sub != "place-building" else 0.92
+        if airborne:
+            return "air", 0.70
+        if flies and label != "owl":
+            return "air", 0.64 if label != "rocket" else 0.74
+        if place in WATER:
+            if sub.startswith("place") or label in ("palm tree", "deciduous tree"):
+                return "earth", 0.86
+            return "water", min(0.92, horizon + (0.30 if depth >= 0.72 else 0.22))
+        if place == "beach" and ((sub in ("transport-water", "animal-marine") and label not in ("crab",)) or label.endswith("surfing")):
+            return "water", 0.74
+        if sub.startswith("place"):
+            return "earth", max(horizon + 0.10, 0.80)
+        if place == "stage":
+            return "earth", 0.90
+        return "earth", near
+
+    def _motion(self, subject: Subject, ground: str) -> str:
+        if ground == "air":
+            return "float"
+        if ground == "water":
+            return "bob"
+        if subject.sprite.subgroup.startswith("place"):
+            return "still"
+        if subject.sprite.family == "plant":
+            return "sway"
+        return "hop" if subject.sprite.family in ("animal", "person", "face", "cat", "monkey") else "bob"
+
+
+def merge(layers: list[Layer], canvas: Canvas) -> Image.Image:
+    """Layers on one RGB sheet of the canvas."""
+    sheet = Image.new("RGB", (canvas.w, canvas.h))
+    for layer in layers:
+        over(sheet, layer.image, layer.x, layer.y)
+    return sheet
+
+
+def finish(sheet: Image.Image, scene: Scene) -> Image.Image:
+    """Grade and style a merged sheet."""
+    rng = _generator("finish", scene.recipe.seed)
+    a = np.asarray(sheet, np.float32) / 255
+    look = styles.LOOKS.get(scene.style or "")
+    a = styles.grade(a, rng, 0.010 if look is None else 0.0)
+    if look is not None:
+        a = look(a, rng)
+    return Image.fromarray((np.clip(a, 0, 1) * 255 + 0.5).astype(np.uint8))
+
+
+def flatten(scene: Scene) -> Image.Image:
+    """The picture: the frame of the merged, graded layers, RGB of the recipe's size."""
+    c = scene.canvas
+    sheet = merge(scene.layers, c).crop((c.pad, c.pad, c.pad + c.width, c.pad + c.height))
+    return finish(sheet, scene)
+
+
+def finish_on(recipe: Recipe, backdrop: Path, strength: float) -> Image.Image:
+    """The subjects of the prompt set into a given picture, in its light; and the style the prompt asks for.
+
+    `strength` is how much the picture gives way to the prompt's own scenery behind them.
+    """
+    scene = compose(recipe)
+    c = scene.canvas
+    with Image.open(backdrop) as opened:
+        given = ImageOps.fit(opened.convert("RGB"), (c.w, c.h), Image.Resampling.LANCZOS)
+    own = merge([layer for layer in scene.layers if not _is_subject(layer)], c)
+    keep = max(0.0, min(1.0, 1.35 - strength * 1.35)) if strength > 0.75 else 1.0
+    sheet = Image.blend(own, given, keep)
+    for layer in scene.layers:
+        if _is_subject(layer) and understand(recipe.prompt, recipe.negative).subjects:
+            over(sheet, layer.image, layer.x, layer.y)
+    return finish(sheet.crop((c.pad, c.pad, c.pad + c.width, c.pad + c.height)), scene)
+
+
+def _is_subject(layer: Layer) -> bool:
+    return layer.name.split()[-1].startswith("sub")

@@ -1,0 +1,92 @@
+"""Three figures that the sprite set lacks, drawn as shaded shapes: lighthouse, windmill, hot air balloon."""
+
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+SIZE, OVER = 256, 4
+
+
+def _shade(image: Image.Image) -> Image.Image:
+    """Turn flat colour into a lit solid: brighter left of the middle, darker at the rim."""
+    a = np.asarray(image, np.float32) / 255
+    mask = a[..., 3]
+    columns = np.where(mask.max(0) > 0.5)[0]
+    if len(columns) == 0:
+        return image
+    x = np.arange(a.shape[1], dtype=np.float32)
+    rows = np.maximum(mask.sum(1), 1.0)
+    centre = (mask * x).sum(1) / rows
+    u = (x[None, :] - centre[:, None]) / (rows[:, None] / 2 + 1)
+    light = np.clip(1.14 - 0.42 * (u + 0.35) ** 2, 0.5, 1.15)
+    out = np.dstack([np.clip(a[..., :3] * light[..., None], 0, 1), mask])
+    return Image.fromarray((out * 255).astype(np.uint8))
+
+
+def _lighthouse(d: ImageDraw.ImageDraw, s: float) -> None:
+    bands = 6
+    for k in range(bands):
+        y0, y1 = 78 + k * 26, 78 + (k + 1) * 26
+        w0, w1 = 25 + (y0 - 78) * 0.13, 25 + (y1 - 78) * 0.13
+        colour = "#f4f1ea" if k % 2 else "#e2413f"
+        d.polygon([(s * (128 - w0), s * y0), (s * (128 + w0), s * y0), (s * (128 + w1), s * y1), (s * (128 - w1), s * y1)], colour)
+    d.rectangle([s * 96, s * 70, s * 160, s * 80], "#4b5568")
+    d.rectangle([s * 108, s * 38, s * 148, s * 70], "#ffe68a")
+    for x in (108, 121, 134, 147):
+        d.rectangle([s * x, s * 38, s * (x + 2), s * 70], "#4b5568")
+    d.pieslice([s * 102, s * 14, s * 154, s * 62], 180, 360, "#c9302f")
+    d.ellipse([s * 123, s * 6, s * 133, s * 18], "#c9302f")
+    d.rounded_rectangle([s * 118, s * 204, s * 138, s * 236], s * 9, "#7a4a2e")
+    d.ellipse([s * 120, s * 128, s * 136, s * 146], "#5d7690")
+    d.polygon([(s * 74, s * 250), (s * 84, s * 234), (s * 172, s * 234), (s * 182, s * 250)], "#8d8f98")
+
+
+def _windmill(d: ImageDraw.ImageDraw, s: float) -> None:
+    d.polygon([(s * 98, s * 110), (s * 158, s * 110), (s * 176, s * 250), (s * 80, s * 250)], "#f1e6d2")
+    d.pieslice([s * 92, s * 70, s * 164, s * 150], 180, 360, "#b5533c")
+    d.rounded_rectangle([s * 114, s * 200, s * 142, s * 250], s * 13, "#7a4a2e")
+    d.ellipse([s * 118, s * 150, s * 138, s * 172], "#6fa7d8")
+    for k in range(4):
+        angle = math.radians(28 + 90 * k)
+        ux, uy = math.cos(angle), math.sin(angle)
+        px, py = -uy, ux
+        ends = [(18, -2), (98, -4), (98, 20), (18, 12)]
+        d.polygon([(s * (128 + r * ux + o * px), s * (104 + r * uy + o * py)) for r, o in ends], "#fbf7ee")
+        d.line([(s * 128, s * 104), (s * (128 + 100 * ux), s * (104 + 100 * uy))], "#8b5e3c", int(s * 5))
+        for r in (36, 56, 76):
+            a, b = (r, -2), (r, 16)
+            d.line([(s * (128 + q * ux + o * px), s * (104 + q * uy + o * py)) for q, o in (a, b)], "#c9b79a", int(s * 2))
+    d.ellipse([s * 120, s * 96, s * 136, s * 112], "#8b5e3c")
+
+
+def _hot_air_balloon(d: ImageDraw.ImageDraw, s: float) -> None:
+    colours = ["#ff5a5f", "#ffb13d", "#ffe45e", "#4fc3a1", "#3f9be0", "#8f6be8"]
+    steps = 60
+    for k, colour in enumerate(colours):
+        left, right = [], []
+        for i in range(steps + 1):
+            t = i / steps
+            y = 8 + 172 * t
+            radius = 92 * math.sqrt(max(0.0, 1 - (2 * t / 1.25 - 1) ** 2)) if t < 0.62 else 92 - 66 * ((t - 0.62) / 0.38) ** 1.1
+            a, b = -1 + 2 * k / len(colours), -1 + 2 * (k + 1) / len(colours)
+            left.append((s * (128 + radius * math.sin(a * math.pi / 2)), s * y))
+            right.append((s * (128 + radius * math.sin(b * math.pi / 2)), s * y))
+        d.polygon(left + right[::-1], colour)
+    for x0, x1 in ((104, 112), (152, 144), (128, 128)):
+        d.line([(s * x0, s * 178), (s * x1, s * 214)], "#6d4c33", int(s * 2))
+    d.rounded_rectangle([s * 106, s * 212, s * 150, s * 248], s * 8, "#a86f3f")
+    d.rectangle([s * 104, s * 210, s * 152, s * 219], "#7d4f2a")
+    for y in (226, 234, 242):
+        d.line([(s * 108, s * y), (s * 148, s * y)], "#8f5c31", int(s * 2))
+
+
+DRAW = {"lighthouse": _lighthouse, "windmill": _windmill, "hot air balloon": _hot_air_balloon}
+
+
+def draw(name: str) -> Image.Image:
+    """The figure, RGBA, cropped."""
+    image = Image.new("RGBA", (SIZE * OVER, SIZE * OVER), (0, 0, 0, 0))
+    DRAW[name](ImageDraw.Draw(image), float(OVER))
+    small = _shade(image.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+    return small.crop(small.getbbox() or (0, 0, SIZE, SIZE))

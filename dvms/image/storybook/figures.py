@@ -1,0 +1,366 @@
+"""The things in the picture: bodies for heads, riders on mounts, hands that hold, and their place in the scene."""
+
+import re
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from dvms.image.storybook import sprites
+from dvms.image.storybook.paint import Canvas, Layer, Palette, Rng, mix, over, rgb, to_image
+from dvms.image.storybook.sprites import Sprite
+from dvms.image.storybook.vocabulary import COLOURS
+from dvms.image.storybook.words import Subject
+
+HEADS = re.compile(
+    r"^(fox|wolf|bear|panda|koala|lion|frog|polar bear|hamster|raccoon|moose|boar|unicorn|orangutan|horse face|dog face|cat face|pig face"
+    r"|cow face|mouse face|rabbit face|monkey face|tiger face|dragon face|robot|alien|ogre|goblin|clown face|skull|jack-o-lantern face"
+    r"|cowboy hat face|chicken|.*\bcat( with.*)?|baby|child|boy|girl|man|woman|person|older person|old man|old woman"
+    r"|(man|woman|person): .*|(man|woman|person) wearing turban|baby angel|Santa Claus|Mrs\. Claus|Mx Claus|.*smiling.*|.*grinning.*)$"
+)
+WHOLE_CATS = {"cat", "black cat"}
+# Busts: shoulders cut straight; they get a lower half.
+BUSTS = re.compile(
+    r"^((man |woman )?(health worker|student|teacher|judge|farmer|cook|mechanic|factory worker|office worker|scientist|technologist|singer"
+    r"|artist|pilot|astronaut|firefighter|police officer|detective|guard|construction worker|with veil|in tuxedo|superhero|supervillain|mage"
+    r"|vampire|elf|genie|zombie|juggling|tipping hand|raising hand|shrugging)|person (in tuxedo|with veil|with crown|juggling)|ninja|prince"
+    r"|princess|woman with headscarf|troll|person with skullcap|genie)$"
+)
+TALL = {
+    "elephant": 1.25, "giraffe": 1.4, "mammoth": 1.25, "sauropod": 1.4, "T-Rex": 1.25, "dragon": 1.25, "spouting whale": 1.25,
+    "whale": 1.25, "castle": 1.5, "Japanese castle": 1.5, "house": 1.25, "house with garden": 1.3, "lighthouse": 1.65, "windmill": 1.5,
+    "office building": 1.5, "Tokyo tower": 1.6, "Statue of Liberty": 1.4, "church": 1.35, "ferris wheel": 1.55, "roller coaster": 1.5,
+    "deciduous tree": 1.5, "evergreen tree": 1.5, "palm tree": 1.5, "Christmas tree": 1.25, "mountain": 1.5, "volcano": 1.6,
+    "locomotive": 1.15, "hot air balloon": 1.25, "rocket": 1.15, "mouse": 0.62, "rat": 0.62, "hamster": 0.8, "chipmunk": 0.75,
+    "hedgehog": 0.7, "frog": 0.8, "baby chick": 0.6, "hatching chick": 0.6, "bird": 0.7, "black bird": 0.7, "parrot": 0.7, "owl": 0.85,
+    "honeybee": 0.42, "butterfly": 0.5, "lady beetle": 0.36, "ant": 0.36, "snail": 0.55, "spider": 0.5, "crab": 0.6, "beetle": 0.42,
+    "turtle": 0.85, "coin": 0.75, "mushroom": 0.8, "tulip": 0.7, "rose": 0.7, "sunflower": 0.9, "hot beverage": 0.6, "book": 0.6,
+    "penguin": 0.9, "duck": 0.7, "rabbit": 0.75, "baby": 0.75, "red heart": 0.8, "high voltage": 0.7, "tent": 1.2, "circus tent": 1.45,
+    "dove": 0.7, "bat": 0.6, "desert island": 1.3, "sailboat": 1.2, "passenger ship": 1.2, "rainbow": 1.3, "fire": 0.7,
+}  # fmt: skip
+FACES_LEFT = re.compile(
+    r"horse|dog|cat$|deer|cow|ox|pig$|ram|ewe|goat|camel|llama|zebra|giraffe|elephant|mammoth|rhino|hippo|mouse$|rat|rabbit$|chipmunk"
+    r"|beaver|hedgehog|skunk|kangaroo|badger|turkey|rooster|bird|duck|swan|dodo|flamingo|goose|crocodile|turtle|snake|sauropod|T-Rex"
+    r"|whale|dolphin|seal|fish|shark|snail|bison|buffalo|leopard|tiger$|donkey|dragon|eagle|poodle|automobile|bicycle|motorcycle|locomotive"
+    r"|sailboat|boat|tractor|taxi|bus|truck|train|car"
+)
+
+
+# -- single pictures
+
+
+@lru_cache(128)
+def figure(sprite_id: str, label: str, colour: str | None, outfit: int) -> Image.Image:
+    """A sprite with the body it lacks and the colour asked for, cropped. `outfit` varies clothes."""
+    image = sprites.picture(sprite_id)
+    if colour:
+        image = recolour(image, colour)
+    if HEADS.match(label) and label not in WHOLE_CATS:
+        return _plush(image, label, outfit)
+    if BUSTS.match(label):
+        return _lower_half(image)
+    return image
+
+
+def recolour(image: Image.Image, name: str) -> Image.Image:
+    """Give the coloured parts another hue; white, black and skin highlights stay what they are."""
+    hue, saturation, value = COLOURS[name]
+    a = np.asarray(image.convert("RGB").convert("HSV")).astype(np.float32)
+    coloured = np.clip((a[..., 1] - 34) / 40, 0, 1) if hue is not None or saturation > 0.1 else np.ones(a.shape[:2], np.float32)
+    if hue is None:
+        coloured = np.ones(a.shape[:2], np.float32) * (a[..., 2] > 30)
+    target = a.copy()
+    if hue is not None:
+        target[..., 0] = hue * 255
+        target[..., 1] = np.clip(a[..., 1] * saturation, 0, 255)
+    else:
+        target[..., 1] = a[..., 1] * saturation
+    target[..., 2] = np.clip(a[..., 2] * value, 0, 255)
+    new = np.asarray(Image.fromarray(target.astype(np.uint8), "HSV").convert("RGB"), np.float32)
+    old = np.asarray(image.convert("RGB"), np.float32)
+    mixed = old + (new - old) * coloured[..., None]
+    out = Image.fromarray(mixed.astype(np.uint8))
+    out.putalpha(image.getchannel("A"))
+    return out
+
+
+class _Clay:
+    """Shaded ellipsoids on a transparent sheet, lit from the upper left like the sprites."""
+
+    def __init__(self, w: float, h: float) -> None:
+        self.scale = 2
+        self.sheet = np.zeros((int(h * 2), int(w * 2), 4), np.float32)
+        yy, xx = np.mgrid[0 : int(h * 2), 0 : int(w * 2)].astype(np.float32)
+        self.x, self.y = xx / 2, yy / 2
+
+    def blob(self, x: float, y: float, rx: float, ry: float, colour: np.ndarray, power: float = 2.0) -> None:
+        u, v = (self.x - x) / rx, (self.y - y) / ry
+        d = np.abs(u) ** power + np.abs(v) ** power
+        alpha = np.clip((1 - d) * min(rx, ry) * 0.8, 0, 1)[..., None]
+        light = np.clip(1.12 - 0.30 * ((u + 0.35) ** 2 + (v + 0.45) ** 2), 0.58, 1.14)[..., None]
+        gloss = np.exp(-((u + 0.38) ** 2 + (v + 0.48) ** 2) * 9)[..., None] * 0.16
+        self.sheet[..., :3] = self.sheet[..., :3] * (1 - alpha) + np.clip(colour * light + gloss, 0, 1) * alpha
+        self.sheet[..., 3:] = 1 - (1 - self.sheet[..., 3:]) * (1 - alpha)
+
+    def image(self) -> Image.Image:
+        big = Image.fromarray((np.clip(self.sheet, 0, 1) * 255).astype(np.uint8))
+        return big.resize((big.width // 2, big.height // 2), Image.Resampling.LANCZOS)
+
+
+SHIRTS = ("#3f8fe0", "#e2574c", "#43a86b", "#f2a33a", "#8a63d2", "#2fb3b0", "#e76aa5", "#f0c63f")
+TROUSERS = ("#3b4a6b", "#5a4636", "#44545c", "#6b5a8a")
+HUMAN = re.compile(r"\b(baby|child|boy|girl|man|woman|person|turban|angel|Claus|cowboy|clown)\b|smiling|grinning")
+
+
+def _plush(head: Image.Image, label: str, outfit: int) -> Image.Image:
+    """A toy body under a head: clothes for people, fur in its own colours for animals, metal for robots."""
+    hw, hh = head.size
+    a = np.asarray(head, np.float32) / 255
+    solid = a[..., 3] > 0.9
+    lower = a[hh // 2 :][solid[hh // 2 :]][:, :3]
+    upper = a[: hh // 2][solid[: hh // 2]][:, :3]
+    human = HUMAN.search(label) is not None
+    fur = np.median(upper if len(upper) else lower, 0)
+    light = lower[lower.mean(1) >= np.quantile(lower.mean(1), 0.8)].mean(0)
+    if label in ("panda",):
+        fur, light = rgb("#4a4552"), rgb("#f4f1f4")
+    if human:
+        fur = rgb("#b3242d" if "Claus" in label else SHIRTS[outfit % len(SHIRTS)])
+        light, skin = fur * 1.06, np.median(upper, 0) if "smiling" in label else np.median(lower, 0)
+        legs = rgb(TROUSERS[outfit % len(TROUSERS)])
+    else:
+        skin, legs = fur * 0.97, fur * 0.80
+    clay = _Clay(hw * 1.30, hh * 1.86)
+    cx, top = hw * 0.65, hh * 0.86
+    if not human and not re.match(r"(robot|alien|frog|bear|koala|panda|hamster|polar|skull|ogre|goblin|chicken|pig)", label):
+        clay.blob(cx + hw * 0.44, top + hh * 0.50, hw * 0.20, hh * 0.15, fur)
+    for side in (-1, 1):
+        if human:
+            clay.blob(cx + side * hw * 0.15, top + hh * 0.72, hw * 0.125, hh * 0.24, legs, 3.0)
+            clay.blob(cx + side * hw * 0.17, top + hh * 0.93, hw * 0.165, hh * 0.075, rgb("#4a3328"))
+        else:
+            clay.blob(cx + side * hw * 0.20, top + hh * 0.86, hw * 0.17, hh * 0.12, legs)
+    clay.blob(cx, top + hh * 0.40, hw * (0.33 if human else 0.37), hh * (0.38 if human else 0.48), fur, 2.6 if human else 2.0)
+    if not human:
+        clay.blob(cx, top + hh * 0.48, hw * 0.23, hh * 0.33, np.clip(light, 0, 1) * 0.99)
+    for side in (-1, 1):
+        clay.blob(cx + side * hw * 0.35, top + hh * 0.38, hw * 0.105, hh * 0.24, fur * 0.94)
+        clay.blob(cx + side * hw * 0.37, top + hh * 0.58, hw * 0.10, hh * 0.095, skin)
+    body = clay.image()
+    body.alpha_composite(head, (int(cx - hw / 2), 0))
+    return body.crop(body.getbbox() or (0, 0, *body.size))
+
+
+def _lower_half(bust: Image.Image) -> Image.Image:
+    """Hips and legs below a portrait that ends at the chest."""
+    w, h = bust.size
+    a = np.asarray(bust, np.float32) / 255
+    strip = a[int(h * 0.90) : int(h * 0.985)]
+    middle = strip[:, w // 4 : 3 * w // 4]
+    solid = middle[middle[..., 3] > 0.9][:, :3]
+    cloth = np.median(solid, 0) if len(solid) else rgb("#556")
+    bottom = a[int(h * 0.96), :, 3] > 0.5
+    span = np.where(bottom)[0]
+    left, right = (int(span.min()), int(span.max())) if len(span) else (0, w)
+    cx, half = (left + right) / 2, (right - left) / 2
+    pad = w * 0.06
+    clay = _Clay(w + 2 * pad, h * 1.62)
+    cx += pad
+    legs = cloth * (0.62 if cloth.mean() > 0.35 else 1.5)
+    for side in (-1, 1):
+        clay.blob(cx + side * half * 0.36, h * 1.33, half * 0.30, h * 0.24, legs, 3.2)
+        clay.blob(cx + side * half * 0.42, h * 1.55, half * 0.40, h * 0.062, legs * 0.45)
+    clay.blob(cx, h * 1.02, half * 0.90, h * 0.27, cloth, 2.8)
+    body = clay.image()
+    mask = np.asarray(bust.getchannel("A"), np.float32)
+    fade = np.ones(h, np.float32)
+    fade[int(h * 0.93) :] = np.linspace(1, 0, h - int(h * 0.93))
+    soft = bust.copy()
+    soft.putalpha(Image.fromarray((mask * fade[:, None]).astype(np.uint8)))
+    body.alpha_composite(soft, (int(pad), 0))
+    return body.crop(body.getbbox() or (0, 0, *body.size))
+
+
+# -- things together
+
+
+class Group:
+    """Pictures glued into one: grows as pieces are put at (x, y) relative to an origin."""
+
+    def __init__(self) -> None:
+        self.pieces: list[tuple[Image.Image, float, float]] = []
+
+    def put(self, image: Image.Image, centre: float, bottom: float) -> None:
+        self.pieces.append((image, centre - image.width / 2, bottom - image.height))
+
+    def image(self) -> tuple[Image.Image, float]:
+        """(picture, x of the origin within it)."""
+        x0 = min(x for _, x, _ in self.pieces)
+        y0 = min(y for _, _, y in self.pieces)
+        x1 = max(x + i.width for i, x, _ in self.pieces)
+        y1 = max(y + i.height for i, _, y in self.pieces)
+        sheet = Image.new("RGBA", (int(x1 - x0) + 2, int(y1 - y0) + 2), (0, 0, 0, 0))
+        for piece, x, y in self.pieces:
+            over(sheet, piece, int(x - x0), int(y - y0))
+        return sheet, -x0
+
+
+def scaled(image: Image.Image, height: float) -> Image.Image:
+    h = max(4, round(height))
+    return image.resize((max(4, round(image.width * h / image.height)), h), Image.Resampling.LANCZOS)
+
+
+def natural_height(subject: Subject) -> float:
+    """How tall it stands beside others; 1 is a person."""
+    tall = TALL.get(subject.sprite.label)
+    if tall is None:
+        sub = subject.sprite.subgroup
+        tall = {"animal-bug": 0.45, "food": 0.55, "drink": 0.55, "animal-bird": 0.75, "plant-flower": 0.7, "place-building": 1.4,
+                "place-religious": 1.4}.get(sub, {"food": 0.55, "musical": 0.6, "clothing": 0.5, "tool": 0.55, "sport": 0.5, "game": 0.5,
+                "phone": 0.5, "computer": 0.6, "light": 0.55, "book": 0.5, "money": 0.6, "writing": 0.5}.get(subject.sprite.family, 1.0))  # fmt: skip
+    return tall * subject.size
+
+
+def picture_of(subject: Subject, outfit: int) -> Image.Image:
+    return figure(subject.sprite.id, subject.sprite.label, subject.colour, outfit)
+
+
+LONG = re.compile(r"guitar|violin|banjo|saxophone|trumpet|flute|accordion")
+CARRIED_HIGH = re.compile(r"umbrella|balloon|kite|flag|lantern|torch|sparkler|fishing|bow|wand|dagger|sword|axe|candle")
+
+
+def with_item(holder: Image.Image, sprite: Sprite, item: Image.Image, relation: str) -> Image.Image:
+    """The holder with a thing in hand, at the chest, on the head or before the eyes."""
+    w, h = holder.size
+    group = Group()
+    label = sprite.label
+    if relation == "wear":
+        group.put(holder, 0, 0)
+        if re.search(r"glasses|goggles", label):
+            group.put(scaled(item, h * 0.16), 0, -h * 0.645)
+        elif "scarf" in label:
+            group.put(scaled(item, h * 0.26), 0, -h * 0.36)
+        elif "headphone" in label:
+            group.put(scaled(item, h * 0.44), 0, -h * 0.56)
+        else:
+            group.put(scaled(item, h * 0.24), 0, -h * 0.90)
+        return group.image()[0]
+    if label == "umbrella":
+        group.put(scaled(item, h * 0.85), w * 0.20, -h * 0.42)
+        group.put(holder, 0, 0)
+        return group.image()[0]
+    if re.search(r"balloon|kite", label):
+        group.put(scaled(item, h * 0.55), w * 0.55, -h * 0.62)
+        group.put(holder, 0, 0)
+        return group.image()[0]
+    group.put(holder, 0, 0)
+    if LONG.search(label):
+        turned = scaled(item, h * 0.48).rotate(-12, Image.Resampling.BICUBIC, expand=True)
+        group.put(turned, w * (0.06 if "guitar" in label or "banjo" in label else 0.20), -h * 0.14)
+    elif re.search(r"drum|keyboard", label):
+        group.put(scaled(item, h * 0.42), 0, h * 0.05)
+    elif re.search(r"book|laptop|scroll|newspaper|computer|palette", label):
+        group.put(scaled(item, h * 0.34), 0, -h * 0.14)
+    elif CARRIED_HIGH.search(label):
+        group.put(scaled(item, h * 0.46), w * 0.46, -h * 0.22)
+    else:
+        group.put(scaled(item, h * 0.32), w * 0.36, -h * 0.18)
+    return group.image()[0]
+
+
+BOARD = re.compile(r"skateboard|sled|roller|carpet|cloud|comet|snail|turtle|crocodile|fish|seal|ice$|rock|books|package")
+CYCLE = re.compile(r"bicycle|motorcycle|scooter")
+HULL = re.compile(
+    r"boat|canoe|ship|balloon|basket|bucket|beverage|teacup|car\b|automobile|taxi|minibus|bus|rocket|saucer|bathtub|bowl|truck|airplane|tractor"
+    r"|locomotive|hat|nest|package"
+)
+
+
+def ridden(rider: Image.Image, mount: Image.Image, label: str, share: float) -> Image.Image:
+    """Rider and mount as one; `share` is the rider's height against the mount's."""
+    h = mount.height
+    up = scaled(rider, h * share)
+    group = Group()
+    if CYCLE.search(label):
+        group.put(mount, 0, 0)
+        group.put(up, h * 0.02, -h * 0.36)
+    elif BOARD.search(label):
+        group.put(mount, 0, 0)
+        group.put(up, 0, -h * 0.66)
+    elif label == "hot air balloon":
+        group.put(scaled(rider, h * 0.24), 0, -h * 0.06)
+        group.put(mount, 0, 0)
+    elif HULL.search(label):
+        group.put(up, 0, -h * (0.22 if "boat" in label or label == "canoe" else 0.45))
+        group.put(mount, 0, 0)
+    else:
+        group.put(up, h * 0.06, -h * 0.40)
+        group.put(mount, 0, 0)
+    return group.image()[0]
+
+
+# -- into the scene
+
+
+def lit(image: Image.Image, p: Palette, sun_x: float, haze: float) -> Image.Image:
+    """The picture in the light of the place: ambient colour, a rim towards the sun, haze with distance."""
+    a = np.asarray(image, np.float32) / 255
+    h, w = a.shape[:2]
+    alpha = a[..., 3]
+    down = np.linspace(0, 1, h, dtype=np.float32)[:, None, None]
+    across = np.linspace(0, 1, w, dtype=np.float32)[None, :, None]
+    side = across if sun_x > 0.5 else 1 - across
+    ambient = np.clip(rgb(p.ambient) * (1.0 if p.dark else 0.98) + (0.06 if p.dark else 0.03), 0, 1.15)
+    colours = a[..., :3] * ambient * (1.07 - 0.17 * down) + rgb(p.sun) * 0.07 * side * (1 - down)
+    step = max(1, h // 90)
+    shifted = np.roll(np.roll(alpha, step if sun_x < 0.5 else -step, 1), step, 0)
+    rim = np.clip(alpha - shifted, 0, 1)[..., None] * 0.5
+    colours = colours + (rgb(p.sun) - colours) * rim
+    colours = colours * (1 - haze) + rgb(p.haze) * haze
+    return to_image(colours, alpha)
+
+
+def shadow(width: float, c: Canvas, p: Palette, strength: float = 0.5) -> Image.Image:
+    """A soft contact shadow, `width` pixels wide."""
+    w, h = max(8, int(width * 1.25)), max(5, int(width * 0.24))
+    yy, xx = np.mgrid[0:h, 0:w].astype(np.float32)
+    d = np.hypot((xx - w / 2) / (w / 2), (yy - h / 2) / (h / 2))
+    alpha = np.clip(1 - d, 0, 1) ** 0.8 * strength
+    return to_image(np.broadcast_to(mix(p.land, "#000000", 0.72), (h, w, 3)), alpha)
+
+
+def reflection(image: Image.Image, amount: float = 0.42) -> Image.Image:
+    """The upside-down image in water, wavering and fading."""
+    a = np.asarray(image.transpose(Image.Transpose.FLIP_TOP_BOTTOM), np.float32) / 255
+    h = a.shape[0]
+    fade = np.linspace(amount, 0, h, dtype=np.float32)
+    sway = (np.sin(np.arange(h) * 40 / max(h, 1)) * max(1.0, h / 90)).astype(int)
+    out = np.stack([np.roll(a[i], sway[i], 0) for i in range(h)])
+    out[..., 3] *= fade[:, None]
+    return to_image(out[..., :3] * 0.85, out[..., 3]).resize((image.width, max(2, int(image.height * 0.7))), Image.Resampling.BILINEAR)
+
+
+def soften(image: Image.Image, radius: float) -> Image.Image:
+    return image.filter(ImageFilter.GaussianBlur(radius))
+
+
+def layer_for(
+    name: str, image: Image.Image, c: Canvas, p: Palette, rng: Rng, x: float, foot: float, depth: float, ground: str, sun_x: float, motion: str,
+) -> list[Layer]:  # fmt: skip
+    """The picture set at frame position x, its foot at `foot`, on `ground` (earth, water or air)."""
+    seen = lit(image, p, sun_x, max(0.0, 0.5 - depth) * 0.8)
+    px, py = c.x(x), c.y(foot)
+    out: list[Layer] = []
+    phase = float(rng.random() * 6.28)
+    if ground == "earth":
+        a = np.asarray(image.getchannel("A"))[int(image.height * 0.86) :]
+        columns = np.where(a.max(0) > 100)[0]
+        left, right = (int(columns.min()), int(columns.max())) if len(columns) else (0, image.width)
+        dark = shadow(max(10.0, (right - left) * 1.02), c, p)
+        sx = px - image.width / 2 + (left + right) / 2
+        out.append(Layer(f"shadow {name}", dark, int(sx - dark.width / 2), int(py - dark.height * 0.56), depth - 0.0005))
+    elif ground == "water":
+        mirror = reflection(seen)
+        out.append(Layer(f"mirror {name}", mirror, int(px - mirror.width / 2), int(py - mirror.height * 0.06), depth - 0.0005, "shimmer", phase))
+    out.append(Layer(name, seen, int(px - seen.width / 2), int(py - seen.height), depth, motion, phase))
+    return out
