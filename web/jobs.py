@@ -1,0 +1,138 @@
+"""A job's page: readable without JavaScript, live with it. And the two posts it needs: pay with credits, audit."""
+
+import contextlib
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from market.errors import MarketError
+from market.job import Feedback, JobRequest, JobResult
+from market.kinds import FEEDBACK, RECEIPT, result_kinds
+from market.media import Media
+from nostr import nip98
+from nostr.event import Event, is_hex
+from nostr.filter import Filter
+from web.app import Site
+from web.errors import BadRequest, Forbidden, NotFound, Unready
+from web.market import kind_title
+from web.render import json_response
+from web.session import same_site
+
+
+async def job(site: Site, request: web.Request) -> web.StreamResponse:
+    job_id = request.match_info["id"]
+    events = await _events(site, job_id)
+    asked = next((event for event in events if event.id == job_id), None)
+    if asked is None:
+        raise NotFound("This relay knows no job of that name. It may have been asked elsewhere, or been deleted.")
+    provider = asked.first("p") or ""
+    service = site.shelf.of(provider, asked.kind)
+    values = {
+        "id": job_id,
+        "provider": provider,
+        "price_msat": service.price_msat if service else None,
+        "title": _title(asked),
+        "raw": orjson.dumps(asked.to_dict(), option=orjson.OPT_INDENT_2).decode(),
+        "receipts": _receipts(events),
+        "choices": [],
+        **_story(events, asked, provider),
+    }
+    if request.path.endswith(".json"):
+        return json_response({"id": job_id, "state": values["state"], "events": [event.to_dict() for event in events]})
+    return site.answer(request, "job.html", values)
+
+
+async def audit(site: Site, request: web.Request) -> web.StreamResponse:
+    """The receipt tree of a composite, checked line by line by the same code as `timmy audit`."""
+    from orchestrator.receipts import audit as check
+
+    events = await _events(site, request.match_info["id"])
+    root = next((event.first("receipt") for event in events if event.first("receipt")), None)
+    if root is None or site.shelf.pool is None:
+        raise NotFound("This job has no receipt.")
+    report = await check(root, site.shelf.pool)
+    return json_response(
+        {"lines": [{"verdict": line.verdict, "what": line.what, "detail": line.detail} for line in report.lines]}
+    )
+
+
+async def pay(site: Site, request: web.Request) -> web.StreamResponse:
+    """Pay a bill with the node's credits, for a visitor who proves a key by NIP-98."""
+    if not same_site(request):
+        raise Forbidden("This must come from the page itself.")
+    body = await request.read()
+    url = f"{request.headers.get('Origin', '')}/pay"
+    try:
+        visitor = nip98.verify(
+            request.headers.get("Authorization", ""), url=url, method="POST", body=body, now=site.clock()
+        )
+        invoice = str(orjson.loads(body)["invoice"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadRequest(f"The payment request is not signed as NIP-98 wants it: {error}") from None
+    preimage = await site.purse.treat(visitor, invoice)
+    return json_response({"preimage": preimage})
+
+
+async def me(site: Site, request: web.Request) -> web.StreamResponse:
+    return site.answer(request, "me.html", {})
+
+
+async def _events(site: Site, job_id: str) -> list[Event]:
+    if not is_hex(job_id, 64):
+        raise NotFound("A job is named by 64 hex digits.")
+    if site.shelf.pool is None:
+        raise Unready("The relay is starting.")
+    return await site.shelf.pool.fetch(Filter(ids=[job_id]), Filter(tags={"e": [job_id]}, limit=500), timeout=3)
+
+
+def _title(asked: Event) -> str:
+    with contextlib.suppress(MarketError):
+        request = JobRequest.parse(asked, None)
+        words = next((item.value for item in request.inputs if item.type == "text" and item.value.strip()), "")
+        if words:
+            return words[:120]
+    return kind_title(asked.kind) + (", encrypted" if asked.tagged("encrypted") else "")
+
+
+def _story(events: list[Event], asked: Event, provider: str) -> dict[str, Any]:
+    """Timeline, state and files, from what the pinned seller signed."""
+    lines: list[dict[str, Any]] = [{"text": "Asked", "at": asked.created_at, "bad": False}]
+    state, files, content = "Waiting for the seller", list[Media](), ""
+    for event in sorted(events, key=lambda item: item.created_at):
+        if provider and event.pubkey != provider:
+            continue
+        with contextlib.suppress(MarketError):
+            if event.kind == FEEDBACK:
+                said = Feedback.parse(event)
+                lines.append(
+                    {"text": said.message or said.status, "at": event.created_at, "bad": said.status == "error"}
+                )
+                state = said.message or said.status
+            elif event.kind in result_kinds(asked.kind):
+                result = JobResult.parse(event)
+                files, content, state = list(result.urls), result.content, "Delivered"
+                lines.append({"text": "Delivered", "at": event.created_at, "bad": False})
+    return {"lines": lines[-40:], "state": state, "files": files, "content": content[:20000]}
+
+
+def _receipts(events: list[Event]) -> list[dict[str, Any]]:
+    found = []
+    for event in events:
+        if event.kind == RECEIPT:
+            cost = event.first("amount") or event.first("price") or "0"
+            found.append({
+                "step": event.first("step") or event.first("k") or "whole",
+                "provider": event.first("p") or event.pubkey,
+                "msat": int(cost) if cost.isdigit() else None,
+            })  # fmt: skip
+    return found
+
+
+ROUTES = (
+    ("GET", "/job/{id:[0-9a-f]+}", job),
+    ("GET", "/job/{id:[0-9a-f]+}.json", job),
+    ("GET", "/job/{id:[0-9a-f]+}/audit.json", audit),
+    ("POST", "/pay", pay),
+    ("GET", "/me", me),
+)

@@ -1,0 +1,148 @@
+"""The shop window, one service, and the form that orders from it."""
+
+import re
+from typing import Any
+
+from aiohttp import web
+
+from market.kinds import JOB_COMPOSITE, JOB_KINDS
+from nostr import nip19
+from web.app import Site
+from web.errors import NotFound
+from web.shelf import Service, stars_of
+
+# Number, title and what to write, for the inputs of each kind.
+ASKS = {
+    5000: ("What to read", "The address of a page, a PDF or a sound file."),
+    5001: ("What to summarise", "A text, or the address of one."),
+    5002: ("What to translate", "The text; the language goes below."),
+    5050: ("What to write about", "A sentence or two."),
+    5100: ("What to paint", "Things, a place, a mood: “a fox reading under a lamp in the snow”."),
+    5202: ("Which picture to move", "The address of an image."),
+    5203: ("Which pictures to cut", "The address of an image or clip."),
+    5250: ("What to say", "The words, as they should be spoken."),
+    5251: ("What the song is about", "A mood, a place, or the whole lyric."),
+    5260: ("In one sentence", "Timmy hires the others and puts it together."),
+    5300: ("Anything", "The feed needs no input."),
+    5820: ("The task", "What is to be done, and how you will know it is done."),
+}
+
+
+async def shop(site: Site, request: web.Request) -> web.StreamResponse:
+    number = request.query.get("kind", "")
+    kind = int(number) if number.isascii() and number.isdigit() else None
+    words = request.query.get("q", "")[:100]
+    services = site.shelf.services(kind=kind, words=words)
+    if request.path.endswith(".json"):
+        return site.answer(request, "", {"services": [service.to_json() for service in services]})
+    values = {"services": services, "kinds": site.shelf.kinds(), "kind": kind, "q": words}
+    return site.answer(request, "shop.html", values, examples=site.settings.examples)
+
+
+async def service(site: Site, request: web.Request) -> web.StreamResponse:
+    pubkey = _pubkey(request.match_info["who"])
+    number = request.match_info.get("kind")
+    if number is None:
+        kinds = [found.kind for found in site.shelf.services() if found.pubkey == pubkey]
+        if not kinds:
+            raise NotFound("This key sells nothing that this relay knows of.")
+        raise web.HTTPFound(f"/service/{nip19.npub(pubkey)}/{kinds[0]}")
+    found = site.shelf.of(pubkey, int(number), request.query.get("d"))
+    if found is None:
+        raise NotFound("This service has not announced itself on this relay.")
+    reviews = [
+        {
+            "by": event.pubkey,
+            "stars": stars_of(event),
+            "text": event.content[:500],
+            "at": event.created_at,
+            "paid": event.first("preimage") is not None and event.first("payment_hash") is not None,
+            "job": event.first("d") or "",
+        }
+        for event in site.shelf.reviews(pubkey)
+    ]
+    works = [{"media": media, "event": event} for event, media in site.shelf.works(pubkey, found.kind)]
+    if request.path.endswith(".json"):
+        return site.answer(request, "", found.to_json() | {"reviews": reviews})
+    values = {"s": found, "reviews": reviews, "works": works, "raw": found.announcement.raw.to_dict()}
+    return site.answer(request, "service.html", values)
+
+
+async def new(site: Site, request: web.Request) -> web.StreamResponse:
+    """The order form for a kind, or for a recipe by its name; `?to=npub` chooses the seller."""
+    what = request.match_info["what"]
+    found = site.shelf.services(kind=int(what)) if what.isdigit() else site.shelf.by_recipe(what)
+    to = request.query.get("to")
+    if to:
+        chosen = _pubkey(to)
+        found.sort(key=lambda item: item.pubkey != chosen)
+    if not found:
+        raise NotFound("Nobody sells this on this relay at the moment. Timmy and the workers may still be starting.")
+    seller = found[0]
+    label, hint = ASKS.get(seller.kind, ("Input", "Text or an address."))
+    values: dict[str, Any] = {
+        "s": _Order(seller, label, hint),
+        "fields": list(fields(seller.announcement.params)),
+        "others": found[1:6],
+        "input": request.query.get("input", "")[:2000],
+        "wire": {
+            "provider": seller.pubkey,
+            "kind": seller.kind,
+            "announcement": seller.announcement.address,
+            "price_msat": seller.price_msat,
+            "output": "",
+        },
+    }
+    return site.answer(request, "new.html", values)
+
+
+class _Order:
+    """A service with what the form says around its fields."""
+
+    def __init__(self, seller: Service, label: str, hint: str) -> None:
+        self._seller = seller
+        self.input_label, self.input_hint = label, hint
+        self.optional_input = seller.kind == 5300
+        self.encryption = seller.announcement.encryption
+        self.seller = nip19.npub(seller.pubkey)[:16] + "…"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._seller, name)
+
+
+def fields(params: Any) -> list[dict[str, Any]]:
+    """Form fields from `nip90Params`, which is the seller's own word: only sane names and short texts pass."""
+    made = []
+    for name, about in list(params.items())[:24]:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", str(name)) or not isinstance(about, dict):
+            continue
+        values = about.get("values")
+        made.append({
+            "name": name,
+            "label": str(name).replace("_", " ").capitalize(),
+            "required": bool(about.get("required")),
+            "values": [str(value)[:60] for value in values[:40]] if isinstance(values, list) else [],
+            "description": str(about.get("description") or "")[:200],
+            "default": str(about.get("default") or "")[:60],
+        })  # fmt: skip
+    return made
+
+
+def _pubkey(text: str) -> str:
+    try:
+        return nip19.parse_pubkey(text)
+    except nip19.InvalidNip19:
+        raise NotFound("That is not a Nostr key.") from None
+
+
+def kind_title(kind: int) -> str:
+    return "A composite" if kind == JOB_COMPOSITE else JOB_KINDS[kind].title if kind in JOB_KINDS else f"Kind {kind}"
+
+
+ROUTES = (
+    ("GET", "/index.json", shop),
+    ("GET", r"/service/{who}", service),
+    ("GET", r"/service/{who}/{kind:\d+}", service),
+    ("GET", r"/service/{who}/{kind:\d+}.json", service),
+    ("GET", r"/new/{what:[a-z0-9-]+}", new),
+)

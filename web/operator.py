@@ -1,0 +1,152 @@
+"""Pages of the operator: wallet, relay, admin. The relay's page is public and shows less to others."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from nostr import nip98
+from relay import information
+from relay.core import STATE
+from wallet.interface import WalletError
+from web.app import Site
+from web.errors import BadRequest, Forbidden, Unready
+from web.render import json_response
+from web.session import same_site
+
+
+async def wallet(site: Site, request: web.Request) -> web.StreamResponse:
+    _need_operator(site, request)
+    try:
+        info = await (await site.purse.open()).info()
+        values: dict[str, Any] = {
+            "alias": info.alias,
+            "network": info.caps.network,
+            "real": info.caps.real_money,
+            "connections": (await site.purse.admin("list_connections"))["connections"],
+            "accounts": (await site.purse.admin("list_accounts"))["accounts"],
+            "books": await site.purse.admin("books"),
+        }
+    except (WalletError, TimeoutError) as error:
+        raise Unready(
+            f"The wallet does not answer: {error or 'timeout'}. `timmy wallet doctor` looks closer."
+        ) from None
+    return site.answer(request, "wallet.html", values)
+
+
+async def connections(site: Site, request: web.Request) -> web.StreamResponse:
+    """POST: make a connection (name, budget, scopes) or revoke one. Answers with the connection's address, once."""
+    _need_operator(site, request)
+    if not same_site(request):
+        raise Forbidden("This must come from the page itself.")
+    try:
+        wanted = orjson.loads(await request.read())
+        action = wanted.pop("action")
+    except (ValueError, KeyError, AttributeError):
+        raise BadRequest("Say what to do: create or revoke.") from None
+    if action not in ("create", "revoke"):
+        raise BadRequest("Say what to do: create or revoke.")
+    try:
+        return json_response(await site.purse.admin(f"{action}_connection", wanted))
+    except WalletError as error:
+        raise BadRequest(str(error)) from None
+
+
+async def relay(site: Site, request: web.Request) -> web.StreamResponse:
+    """Connections, events by kind, storage, federation, policy: what the relay says of itself."""
+    state = request.app[STATE]
+    stats = await state.store.stats()
+    values = {
+        "numbers": {
+            "connections": len(state.connections),
+            "subscriptions": state.index.count,
+            "events stored": stats.events,
+            "on disk": f"{stats.bytes_on_disk / 1_000_000:.1f} MB",
+            "accepted since start": state.metrics.accepted.total(),
+            "delivered since start": state.metrics.delivered,
+        },
+        "kinds": state.metrics.accepted.most_common(20),
+        "upstreams": [part for name, part in state.status_parts.items() if name == "federation" and part],
+        "rules": information.document(state).get("limitation", {}),
+    }
+    return site.answer(request, "relay.html", values)
+
+
+async def admin(site: Site, request: web.Request) -> web.StreamResponse:
+    _need_operator(site, request)
+    try:
+        parts = orjson.loads((site.data / "run" / "status.json").read_bytes())["parts"]
+    except (FileNotFoundError, ValueError, KeyError):
+        parts = {}
+    logs = {path.stem: _tail(path) for path in sorted((site.data / "logs").glob("*.log"))}
+    settings = site.data / "timmy.toml"
+    values = {
+        "parts": parts,
+        "logs": logs,
+        "settings": settings.read_text() if settings.exists() else "",
+        "where": str(settings),
+    }
+    return site.answer(request, "admin.html", values)
+
+
+async def login(site: Site, request: web.Request) -> web.StreamResponse:
+    """The one-time link of `timmy up` (GET with a token) or a NIP-98 proof by the owner's key (POST)."""
+    answer: web.StreamResponse
+    if request.method == "GET":
+        token = request.query.get("token")
+        if token is None:
+            return site.answer(request, "login.html", {})
+        if not site.sessions.redeem(token):
+            raise Forbidden("This link was used already, or is older than an hour: `timmy link` prints a new one.")
+        answer = web.HTTPSeeOther("/wallet")
+    else:
+        body = await request.read()
+        try:
+            who = nip98.verify(
+                request.headers.get("Authorization"),
+                url=f"{request.headers.get('Origin', '')}/login",
+                method="POST",
+                body=body,
+                now=site.clock(),
+            )
+        except nip98.Unauthorized as error:
+            raise Forbidden(f"Not signed in: {error}") from None
+        if who != (site.data / "keys" / "owner.pub").read_text().strip():
+            raise Forbidden("This key is not the owner's of this node.")
+        answer = json_response({"operator": True})
+    site.sessions.open(answer, secure=request.secure)
+    return answer
+
+
+async def logout(site: Site, request: web.Request) -> web.StreamResponse:
+    if not same_site(request):
+        raise Forbidden("This must come from the page itself.")
+    answer = web.HTTPSeeOther("/")
+    site.sessions.close(answer)
+    return answer
+
+
+def _need_operator(site: Site, request: web.Request) -> None:
+    if not site.sessions.is_operator(request):
+        raise Forbidden("Sign in with the one-time link that `timmy up` printed; `timmy link` prints a new one.")
+
+
+def _tail(path: Path, size: int = 4000) -> str:
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - size))
+        return file.read().decode(errors="replace").split("\n", 1)[-1]
+
+
+ROUTES = (
+    ("GET", "/wallet", wallet),
+    ("GET", "/wallet.json", wallet),
+    ("POST", "/wallet/connections", connections),
+    ("GET", "/relay", relay),
+    ("GET", "/relay.json", relay),
+    ("GET", "/admin", admin),
+    ("GET", "/login", login),
+    ("POST", "/login", login),
+    ("POST", "/logout", logout),
+)

@@ -1,0 +1,154 @@
+"""Recipes: the list, one of them as a graph with its costs, and the editor's type check."""
+
+from typing import Any
+
+import orjson
+from aiohttp import web
+from markupsafe import Markup
+
+from nostr import nip19
+from nostr.event import Event
+from orchestrator.errors import RecipeError
+from orchestrator.recipe import Recipe, from_event
+from web.app import Site
+from web.errors import BadRequest, Forbidden, NotFound
+from web.graph import svg
+from web.render import json_response
+from web.session import same_site
+
+LONGEST = 32_768
+
+
+async def index(site: Site, request: web.Request) -> web.StreamResponse:
+    recipes = []
+    for event in site.shelf.recipes():
+        sellers = site.shelf.by_recipe(event.first("d") or "")
+        recipes.append({
+            "address": event.address,
+            "href": f"/recipe/{_naddr(event)}",
+            "title": event.first("title") or event.first("d") or "untitled",
+            "author": event.pubkey,
+            "kinds": event.values("k"),
+            "about": _about(event),
+            "sellers": len(sellers),
+            "price_msat": min((s.price_msat for s in sellers if s.price_msat is not None), default=None),
+        })  # fmt: skip
+    return site.answer(request, "recipes.html", {"recipes": recipes})
+
+
+async def recipe(site: Site, request: web.Request) -> web.StreamResponse:
+    event = _find(site, request.match_info["address"])
+    try:
+        made = from_event(event)
+    except RecipeError as error:
+        raise NotFound(f"This recipe does not pass the type check here: {error}") from None
+    steps = []
+    for name in made.order:
+        step = made.steps[name]
+        sellers = site.shelf.services(kind=step.kind)
+        steps.append({
+            "name": name,
+            "kind": step.kind,
+            "needs": sorted(made.needs[name]),
+            "each": step.each,
+            "max_msat": step.max_msat * (step.most if step.each else 1) * step.buy,
+            "tries": step.tries,
+            "sellers": len(sellers),
+            "cheapest": min((s.price_msat for s in sellers if s.price_msat is not None), default=None),
+        })  # fmt: skip
+    values: dict[str, Any] = {
+        "title": made.doc.title,
+        "about": made.doc.about,
+        "d": made.d,
+        "author": event.pubkey,
+        "steps": steps,
+        "sellers": site.shelf.by_recipe(made.d),
+        "source": orjson.dumps(orjson.loads(made.dumps()), option=orjson.OPT_INDENT_2).decode(),
+        "forked_from": next((tag[1] for tag in event.tagged("a") if "fork" in tag), None),
+    }
+    if request.path.endswith(".json"):
+        return json_response({"event": event.to_dict(), "recipe": orjson.loads(made.dumps()), "steps": steps})
+    return site.answer(request, "recipe.html", values, graph=Markup(svg(made)))
+
+
+async def edit(site: Site, request: web.Request) -> web.StreamResponse:
+    """A new recipe, or a fork of the one in `?from=`."""
+    source, parent = EXAMPLE, None
+    if "from" in request.query:
+        event = _find(site, request.query["from"])
+        source = orjson.dumps(orjson.loads(event.content), option=orjson.OPT_INDENT_2).decode()
+        parent = event.address
+    return site.answer(request, "edit.html", {"source": source, "parent": parent})
+
+
+async def check(site: Site, request: web.Request) -> web.StreamResponse:
+    """The type check of `timmy recipe check`, for the editor: problems, or the graph."""
+    if not same_site(request):
+        raise Forbidden("This must come from the page itself.")
+    body = await request.content.read(LONGEST + 1)
+    if len(body) > LONGEST:
+        raise BadRequest(f"A recipe has at most {LONGEST} bytes.")
+    try:
+        made = Recipe.parse(body)
+    except RecipeError as error:
+        return json_response({"problems": list(error.problems)})
+    return json_response(
+        {
+            "problems": [],
+            "graph": svg(made),
+            "canonical": made.dumps(),
+            "kinds": sorted({step.kind for step in made.steps.values()}),
+        }
+    )
+
+
+EXAMPLE = """{
+  "recipe": 1,
+  "d": "my-recipe",
+  "title": "A picture with a voice",
+  "inputs": {"prompt": {"type": "string", "maxLength": 500}},
+  "steps": {
+    "picture": {"kind": 5100, "i": [["$inputs.prompt", "text"]], "out": {"mime": "image/*"}, "max_msat": 30000},
+    "voice": {"kind": 5250, "i": [["$inputs.prompt", "text"]], "out": {"mime": "audio/*"}, "max_msat": 20000},
+    "cut": {"kind": 5203, "i": [["$picture", "url"], ["$voice", "url", "audio"]],
+            "out": {"mime": "video/mp4"}, "max_msat": 50000}
+  },
+  "output": "$cut"
+}"""
+
+
+def _find(site: Site, text: str) -> Event:
+    address = text
+    if text.startswith("naddr1"):
+        try:
+            _, value = nip19.decode(text)
+        except nip19.InvalidNip19:
+            raise NotFound("That is not the address of a recipe.") from None
+        if isinstance(value, nip19.Address):
+            address = f"{value.kind}:{value.pubkey}:{value.d}"
+    event = site.shelf.recipe(address)
+    if event is None:
+        raise NotFound("This relay does not have that recipe.")
+    return event
+
+
+def _naddr(event: Event) -> str:
+    return nip19.naddr(event.first("d") or "", event.pubkey, event.kind)
+
+
+def _about(event: Event) -> str:
+    try:
+        content = orjson.loads(event.content)
+    except orjson.JSONDecodeError:
+        return ""
+    about = content.get("about") if isinstance(content, dict) else ""
+    return str(about or "")[:300]
+
+
+ROUTES = (
+    ("GET", "/recipes", index),
+    ("GET", "/recipes.json", index),
+    ("GET", "/recipes/edit", edit),
+    ("POST", "/recipes/check", check),
+    ("GET", "/recipe/{address}", recipe),
+)

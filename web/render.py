@@ -1,0 +1,168 @@
+"""Templates, static files and the headers every page carries.
+
+All text from the network is hostile: Jinja2 escapes it, the content security policy forbids every script that is not
+ours by nonce, media of others is shown in elements that cannot run code, and links of others are marked.
+"""
+
+import gzip
+import hashlib
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
+
+from nostr import nip19
+from wallet.msat import show
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".json": "application/json",
+         ".txt": "text/plain"}  # fmt: skip
+
+
+class Static:
+    """The files under `static/`, hashed, compressed once, immutable for the browser."""
+
+    def __init__(self, root: Path = STATIC) -> None:
+        self._files: dict[str, tuple[bytes, bytes, str]] = {}
+        self._hashes: dict[str, str] = {}
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and path.suffix in TYPES:
+                raw = path.read_bytes()
+                name = path.relative_to(root).as_posix()
+                self._files[name] = (raw, gzip.compress(raw, 9, mtime=0), TYPES[path.suffix])
+        # One hash for all: an island imports its neighbours by relative URL, and must get the same generation.
+        everything = hashlib.sha256(b"".join(name.encode() + raw for name, (raw, _, _) in self._files.items()))
+        self.version = everything.hexdigest()[:12]
+
+    def url(self, name: str) -> str:
+        if name not in self._files:
+            raise KeyError(name)
+        return f"/static/{self.version}/{name}"
+
+    async def serve(self, request: web.Request) -> web.Response:
+        found = self._files.get(request.match_info["name"])
+        if found is None:
+            raise web.HTTPNotFound
+        raw, packed, kind = found
+        fresh = request.match_info["version"] == self.version
+        headers = {
+            "Cache-Control": "public, max-age=31536000, immutable" if fresh else "no-cache",
+            "X-Content-Type-Options": "nosniff",
+            "Vary": "Accept-Encoding",
+        }
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            return web.Response(
+                body=packed, content_type=kind, charset="utf-8", headers=headers | {"Content-Encoding": "gzip"}
+            )
+        return web.Response(body=raw, content_type=kind, charset="utf-8", headers=headers)
+
+
+class Renderer:
+    """`page(request, template, **values)` makes a response; `.json` in the path gives the values as JSON instead."""
+
+    def __init__(self, static: Static) -> None:
+        self.jinja = Environment(
+            loader=PackageLoader("web"),
+            autoescape=select_autoescape(default=True),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self.jinja.globals.update(static=static.url)
+        self.jinja.filters.update(
+            sat=amount, ago=ago, npub=nip19.npub, short=short, safe_url=safe_url, pretty=pretty, host=host
+        )
+
+    def page(
+        self, request: web.Request, template: str, values: Mapping[str, Any], *, status: int = 200
+    ) -> web.Response:
+        nonce = secrets.token_urlsafe(16)
+        text = self.jinja.get_template(template).render(nonce=nonce, here=request.path, **values)
+        body = text.encode()
+        headers = {
+            "Content-Security-Policy": policy(nonce),
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "same-origin",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cache-Control": "no-cache",
+            "Vary": "Accept-Encoding, Cookie",
+        }
+        if len(body) > 2000 and "gzip" in request.headers.get("Accept-Encoding", ""):
+            body = gzip.compress(body, 5)
+            headers["Content-Encoding"] = "gzip"
+        return web.Response(body=body, content_type="text/html", charset="utf-8", headers=headers, status=status)
+
+
+def policy(nonce: str) -> str:
+    """No script but ours, no frame, no third party but pictures and sound that a seller hosts elsewhere."""
+    return "; ".join((
+        "default-src 'self'",
+        f"script-src 'nonce-{nonce}' 'strict-dynamic'",
+        "style-src 'self'",
+        "img-src 'self' data: https:",
+        "media-src 'self' https:",
+        "connect-src 'self' ws: wss: https:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    ))  # fmt: skip
+
+
+def json_response(value: Any, *, status: int = 200) -> web.Response:
+    body = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)
+    return web.Response(
+        body=body, content_type="application/json", status=status, headers={"Cache-Control": "no-cache"}
+    )
+
+
+def amount(msat: int | None, unit: str = "sat") -> Markup:
+    """`21 sat`, the exact msat as a tooltip; `free` for zero."""
+    if msat is None:
+        return Markup('<span class="soft">on request</span>')
+    if msat == 0:
+        return Markup('<span class="price">free</span>')
+    return Markup('<span class="price" title="{} msat">{}</span>').format(f"{msat:,}", show(msat, unit))
+
+
+def ago(at: int | None) -> Markup:
+    """A time as people say it, with the exact one beside."""
+    if not at:
+        return Markup('<span class="soft">never</span>')
+    exact = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, exact, spoken(int(time.time()) - at))
+
+
+def spoken(seconds: int) -> str:
+    if seconds < 0:
+        return "in the future"
+    for size, name in ((86400 * 365, "y"), (86400 * 30, "mo"), (86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {name} ago"
+    return "just now"
+
+
+def short(text: str, length: int = 12) -> str:
+    return text if len(text) <= length + 1 else text[:length] + "…"
+
+
+def safe_url(url: str) -> str:
+    """The URL where it is plain http(s) or a path of ours, else `#`."""
+    parts = urlsplit(url)
+    return url if parts.scheme in ("http", "https") or (url.startswith("/") and not url.startswith("//")) else "#"
+
+
+def host(url: str) -> str:
+    return urlsplit(url).netloc or url
+
+
+def pretty(value: Any) -> str:
+    return str(escape(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()))

@@ -1,0 +1,98 @@
+"""The operator's session: a one-time link printed by `timmy up`, or a NIP-98 proof by the owner's key.
+
+The cookie holds an expiry and its HMAC under a secret of this node (file 0600). Visitors need no session: their browser
+signs their events.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from nostr.clock import Clock, system_clock
+
+COOKIE = "timmy_operator"
+LIFE = 30 * 86400  # seconds
+LINK_LIFE = 3600
+
+
+class Sessions:
+    """Makes and checks the operator's cookie. `data` is the node's data folder."""
+
+    def __init__(self, data: Path, clock: Clock = system_clock) -> None:
+        self._data = data
+        self._clock = clock
+        self._secret = _private(data / "web" / "session.secret", lambda: secrets.token_hex(32)).encode()
+
+    def open(self, response: web.StreamResponse, *, secure: bool) -> None:
+        """Sign the operator in on this response."""
+        until = str(self._clock() + LIFE)
+        response.set_cookie(
+            COOKIE,
+            f"{until}.{self._sign(until)}",
+            max_age=LIFE,
+            httponly=True,
+            samesite="Strict",
+            secure=secure,
+            path="/",
+        )
+
+    def close(self, response: web.StreamResponse) -> None:
+        response.del_cookie(COOKIE, path="/")
+
+    def is_operator(self, request: web.Request) -> bool:
+        until, _, mac = request.cookies.get(COOKIE, "").partition(".")
+        return until.isdigit() and hmac.compare_digest(mac, self._sign(until)) and int(until) > self._clock()
+
+    def redeem(self, token: str) -> bool:
+        """True once for the token of the link; the token is gone afterwards."""
+        path = login_file(self._data)
+        try:
+            at, _, known = path.read_text().strip().partition(" ")
+        except FileNotFoundError:
+            return False
+        if not hmac.compare_digest(token, known) or int(at) + LINK_LIFE < self._clock():
+            return False
+        path.unlink()
+        return True
+
+    def _sign(self, until: str) -> str:
+        return hmac.new(self._secret, until.encode(), hashlib.sha256).hexdigest()
+
+
+def login_file(data: Path) -> Path:
+    return data / "web" / "login"
+
+
+def new_link(data: Path, base_url: str, clock: Clock = system_clock) -> str:
+    """A one-time address that signs the operator in; good for an hour."""
+    token = secrets.token_urlsafe(24)
+    path = login_file(data)
+    path.unlink(missing_ok=True)
+    _private(path, lambda: f"{clock()} {token}")
+    return f"{base_url}/login?token={token}"
+
+
+def same_site(request: web.Request) -> bool:
+    """False for a request that another site made the browser send (CSRF)."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = request.headers.get("Origin")
+    return origin is None or origin.partition("://")[2] == request.host
+
+
+def _private(path: Path, make: Callable[[], str]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    text = make()
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    return text

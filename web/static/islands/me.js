@@ -1,0 +1,52 @@
+// The visitor's own jobs, newest first, with what each cost.
+import { amount, relay, tag, tags } from "./relay.js";
+import { html, render, useEffect, useReducer, useState } from "./ui.js";
+import { who } from "./who.js";
+
+const KINDS = Array.from({ length: 1000 }, (_, i) => 5000 + i);
+const states = { "payment-required": "to be paid", processing: "at work", partial: "at work", success: "delivered", error: "failed" };
+
+function Me() {
+  const [me, setMe] = useState(undefined);
+  const [jobs, add] = useReducer((state, event) => new Map(state).set(event.id, event), new Map());
+  const [news, hear] = useReducer((state, event) => new Map(state).set(event.id, event), new Map());
+  useEffect(() => {
+    const look = async () => setMe(await who());
+    look();
+    document.addEventListener("timmy:who", look);
+    return () => document.removeEventListener("timmy:who", look);
+  }, []);
+  useEffect(() => {
+    if (!me) return;
+    const stops = [
+      relay.subscribe([{ kinds: KINDS, authors: [me.pubkey], limit: 200 }], add),
+      relay.subscribe([{ kinds: [7000], "#p": [me.pubkey], limit: 1000 }, { kinds: KINDS.map((kind) => kind + 1000), "#p": [me.pubkey], limit: 500 }], hear),
+    ];
+    return () => stops.forEach((stop) => stop());
+  }, [me?.pubkey]);
+  if (me === undefined) return html`<p class="soft">Looking…</p>`;
+  if (!me) return html`<div class="empty"><h2>You are not signed in</h2><p>Sign in above with your Nostr key, or order something as a guest: it will show up here.</p><a class="button" href="/">To the shop</a></div>`;
+  const answers = Map.groupBy ? Map.groupBy(news.values(), (event) => tag(event, "e")) : group(news.values());
+  const rows = [...jobs.values()].sort((a, b) => b.created_at - a.created_at).map((job) => {
+    const heard = (answers.get(job.id) ?? []).sort((a, b) => a.created_at - b.created_at);
+    const result = heard.find((event) => event.kind >= 6000 && event.kind < 7000);
+    const last = heard.findLast((event) => event.kind === 7000);
+    const cost = heard.map((event) => Number(tag(event, "amount") || 0)).findLast(Boolean);
+    const paid = result || heard.some((event) => tag(event, "status") === "processing");
+    return { job, state: result ? "delivered" : states[last && tag(last, "status")] ?? "asked", cost: paid ? cost : 0 };
+  });
+  const spent = rows.reduce((sum, row) => sum + (row.cost || 0), 0);
+  if (!rows.length) return html`<div class="empty"><h2>Nothing yet</h2><p>What you order shows up here.</p><a class="button" href="/">To the shop</a></div>`;
+  return html`<div class="numbers"><div><b>${rows.length}</b><span>jobs</span></div><div><b>${amount(spent)}</b><span>spent</span></div><div><b>${rows.filter((row) => row.state === "delivered").length}</b><span>delivered</span></div></div>
+    <div class="panel scroll"><table><thead><tr><th>Job</th><th>State</th><th>When</th><th class="n">Cost</th></tr></thead><tbody>${rows.map(({ job, state, cost }) => html`
+    <tr data-item><td><a href=${`/job/${job.id}`}>${(tags(job, "i")[0]?.[1] ?? `kind ${job.kind}`).slice(0, 80)}</a></td><td>${state}</td>
+    <td class="soft nowrap">${new Date(job.created_at * 1000).toLocaleString()}</td><td class="n">${cost ? amount(cost) : ""}</td></tr>`)}</tbody></table></div>`;
+}
+
+function group(events) {
+  const made = new Map();
+  for (const event of events) made.set(tag(event, "e"), [...(made.get(tag(event, "e")) ?? []), event]);
+  return made;
+}
+
+render(html`<${Me} />`, document.getElementById("me"));

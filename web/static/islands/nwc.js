@@ -1,0 +1,42 @@
+// Pay through the visitor's own wallet by Nostr Wallet Connect (NIP-47). The connection string stays in this tab.
+import { now } from "./relay.js";
+import { lib } from "./who.js";
+
+const STORE = "timmy.nwc";
+export const connected = () => sessionStorage.getItem(STORE);
+export const forget = () => sessionStorage.removeItem(STORE);
+
+export function connect(text) {
+  const uri = new URL(text.trim());
+  if (uri.protocol !== "nostr+walletconnect:" || !uri.searchParams.get("secret") || !uri.searchParams.get("relay"))
+    throw new Error("That is not a nostr+walletconnect:// address.");
+  sessionStorage.setItem(STORE, text.trim());
+}
+
+/** Pays once; resolves with the preimage. A missing answer is an unknown outcome, and says so. */
+export async function pay(invoice) {
+  const uri = new URL(sessionStorage.getItem(STORE));
+  const service = uri.host || uri.pathname.replace(/\//g, "");
+  const secret = Uint8Array.from(uri.searchParams.get("secret").match(/../g), (pair) => parseInt(pair, 16));
+  const relays = uri.searchParams.getAll("relay");
+  const { SimplePool, finalizeEvent, getPublicKey, nip44 } = await lib();
+  const key = nip44.getConversationKey(secret, service);
+  const content = nip44.encrypt(JSON.stringify({ method: "pay_invoice", params: { invoice } }), key);
+  const request = finalizeEvent({
+    kind: 23194, created_at: now(), content, tags: [["p", service], ["encryption", "nip44_v2"], ["expiration", String(now() + 60)]],
+  }, secret);
+  const pool = new SimplePool();
+  try {
+    const answer = await new Promise((resolve, reject) => {
+      const late = () => reject(new Error("Your wallet has not answered. The payment may still go through: do not pay again before you have looked."));
+      setTimeout(late, 60000);
+      pool.subscribe(relays, { kinds: [23195], authors: [service], "#e": [request.id], "#p": [getPublicKey(secret)] }, { onevent: resolve });
+      Promise.any(pool.publish(relays, request)).catch(() => reject(new Error("The wallet's relay could not be reached; nothing was paid.")));
+    });
+    const { result, error } = JSON.parse(nip44.decrypt(answer.content, key));
+    if (error) throw new Error(error.message || error.code);
+    return result.preimage;
+  } finally {
+    pool.close(relays);
+  }
+}

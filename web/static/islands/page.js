@@ -1,0 +1,88 @@
+// On every page: who is signed in, keys for the keyboard, relative times that stay true.
+import { node, relay } from "./relay.js";
+import { offerConnection, signInAsGuest, signInWithBunker, signInWithExtension, signOut, who } from "./who.js";
+
+const corner = document.getElementById("who");
+const names = { nip07: "Extension", nip46: "Remote signer", guest: "Guest" };
+
+async function showWho() {
+  const me = await who();
+  const button = document.createElement("button");
+  button.className = "plain small";
+  button.textContent = me ? `${names[me.kind]} ${me.pubkey.slice(0, 6)}` : "Sign in";
+  button.addEventListener("click", () => openDialog(me));
+  corner.replaceChildren(button);
+}
+
+async function openDialog(me) {
+  const { h, html, render, Qr } = await import("./ui.js");
+  const dialog = document.createElement("dialog");
+  dialog.setAttribute("aria-labelledby", "signin");
+  document.body.append(dialog);
+  dialog.addEventListener("close", () => dialog.remove());
+  const say = (text) => { dialog.querySelector("[role=alert]").textContent = text; };
+  const attempt = (work) => async (event) => {
+    event?.preventDefault();
+    try { await work(event); dialog.close(); } catch (error) { say(error.message); }
+  };
+  const qr = async () => {
+    const { uri, signer } = await offerConnection();
+    render(h(Qr, { text: uri, label: "nostrconnect address" }), dialog.querySelector("#qr"));
+    signer.then(() => dialog.close(), (error) => say(error.message));
+  };
+  const signedIn = () => html`<h2 id="signin">You are signed in</h2>
+    <p class="mono small">${me.pubkey}</p>
+    ${me.kind === "guest" ? html`<p class="note money">This is a throw-away key. It lives in this tab and is gone when you close it, with everything you bought under it.</p>` : ""}
+    <div class="row"><button type="button" onClick=${attempt(signOut)}>Sign out</button>
+    <button class="plain" type="button" onClick=${() => dialog.close()}>Close</button></div><p role="alert" />`;
+  const signedOut = () => html`<h2 id="signin">Sign in with your Nostr key</h2>
+    <p class="soft">Your secret key stays with you: an extension or a remote signer signs, or a guest key made in this tab.</p>
+    <p class="row"><button type="button" onClick=${attempt(signInWithExtension)}>Browser extension</button>
+    <button class="plain" type="button" onClick=${attempt(signInAsGuest)}>Continue as a guest</button></p>
+    <form onSubmit=${attempt((event) => signInWithBunker(new FormData(event.target).get("bunker")))}>
+      <label for="bunker">Remote signer</label>
+      <div class="row"><input class="grow" id="bunker" name="bunker" placeholder="bunker://…" autocomplete="off" /><button class="plain">Connect</button></div>
+    </form>
+    <p><button class="plain small" type="button" onClick=${attempt(async () => { await qr(); throw new Error("Scan the code with your signer app."); })}>Show a QR code instead</button></p>
+    <div id="qr" /><p role="alert" class="small" />`;
+  render(me ? signedIn() : signedOut(), dialog);
+  dialog.showModal();
+}
+
+const keys = { "/": "search", n: "new", j: "next", k: "previous", "?": "help" };
+let at = -1;
+
+function move(step) {
+  const cards = [...document.querySelectorAll("[data-item]")];
+  if (!cards.length) return;
+  cards[at]?.classList.remove("selected");
+  at = Math.min(Math.max(at + step, 0), cards.length - 1);
+  cards[at].classList.add("selected");
+  (cards[at].querySelector("a") ?? cards[at]).focus();
+}
+
+function help() {
+  const dialog = document.createElement("dialog");
+  dialog.innerHTML = `<h2>Keys</h2><dl class="facts"><dt><kbd>/</kbd></dt><dd>search</dd><dt><kbd>n</kbd></dt><dd>new job</dd>
+    <dt><kbd>j</kbd> <kbd>k</kbd></dt><dd>next, previous</dd><dt><kbd>Enter</kbd></dt><dd>open</dd><dt><kbd>?</kbd></dt><dd>this</dd></dl>
+    <form method="dialog"><button class="plain">Close</button></form>`;
+  document.body.append(dialog);
+  dialog.addEventListener("close", () => dialog.remove());
+  dialog.showModal();
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
+  const action = keys[event.key];
+  if (!action) return;
+  event.preventDefault();
+  if (action === "search") (document.querySelector("[data-search]") ?? document.querySelector("input"))?.focus();
+  if (action === "new") location.href = "/new/music-video";
+  if (action === "next") move(1);
+  if (action === "previous") move(-1);
+  if (action === "help") help();
+});
+
+document.addEventListener("timmy:who", showWho);
+showWho();
+export { node, relay };
