@@ -50,6 +50,9 @@ class Bill:
 class WalletDoor(Protocol):
     """The wallet, once it can be reached. Raises WalletUnreachable in between."""
 
+    @property
+    def exists(self) -> bool: ...
+
     async def __call__(self) -> Wallet: ...
 
 
@@ -85,7 +88,9 @@ class Cashier:
         self._own_hashes: set[str] = set()
 
     async def run(self) -> None:
-        """Watch for payments and pay refunds until cancelled."""
+        """Watch for payments and pay refunds until cancelled. Without a wallet there is nothing to watch."""
+        if not self._door.exists:
+            await asyncio.Event().wait()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen())
             group.create_task(self._poll())

@@ -71,7 +71,7 @@ class AnswerRelays:
         known = self._hosts.get(host)
         if known is not None:
             return known
-        verdict = await _host_is_public(host)
+        verdict = await host_is_public(host)
         self._hosts[host] = verdict
         if len(self._hosts) > _INBOX_ENTRIES:
             self._hosts.popitem(last=False)
@@ -96,7 +96,8 @@ class AnswerRelays:
         return relays
 
 
-async def _host_is_public(host: str) -> bool:
+async def host_is_public(host: str) -> bool:
+    """True where every address of the host is one of the public internet."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
@@ -117,6 +117,10 @@ class Usage:
     free_today: int
     free_today_all: int
     open_all: int
+
+    def with_open(self, more: int) -> Usage:
+        """The same with `more` jobs of this customer open."""
+        return replace(self, open_jobs=self.open_jobs + more, last_hour=self.last_hour + more)
 
 
 class JobStore(Protocol):
@@ -283,7 +287,7 @@ class SqliteJobs:
         if row is None or row["state"] not in expect:
             return None
         changes: dict[str, Any] = {"state": str(to), "changed_at": now, "due_at": None, **fields}
-        if to is State.PAID and row["state"] != State.RUNNING:
+        if to is State.PAID and row["state"] not in (State.PAID, State.RUNNING):
             changes["turn"] = _next_turn(conn, row["customer"])
         if "relays" in changes:
             changes["relays"] = orjson.dumps(list(changes["relays"])).decode()
@@ -335,6 +339,14 @@ class SqliteJobs:
         """Everyone who holds a running job."""
         rows = await self._db.fetch("SELECT DISTINCT owner FROM jobs WHERE state = ?", (State.RUNNING,))
         return {row["owner"] for row in rows}
+
+    async def open_holds(self) -> list[str]:
+        """Payment hashes of bills that wait for a locked payment, newest first."""
+        rows = await self._db.fetch(
+            "SELECT payment_hash FROM jobs WHERE state = ? AND means = ? ORDER BY heard_at DESC LIMIT 50",
+            (State.BILLED, Means.HOLD),
+        )
+        return [row["payment_hash"] for row in rows]
 
     async def in_state(self, states: Collection[State], limit: int = 1000) -> list[Sale]:
         marks = ", ".join("?" * len(states))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dvms.jobs import Usage
 from market.job import JobRequest
+from nostr import nip13
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def proof_of_work(bits: int) -> Policy:
     def policy(context: Context, request: JobRequest) -> Reject | None:
         if not bits or (context.price_msat and context.addressed(request)):
             return None
-        have = leading_zero_bits(request.id)
+        have = nip13.committed(request.event)
         return (
             None
             if have >= bits
@@ -140,7 +141,3 @@ def web_of_trust(scope: str) -> Policy:
         return Reject("only customers known to this node's owner are served") if context.addressed(request) else SILENT
 
     return policy
-
-
-def leading_zero_bits(event_id: str) -> int:
-    return 256 - int(event_id, 16).bit_length()

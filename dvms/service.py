@@ -21,7 +21,7 @@ ordinary blocking code: it runs in a child process that is killed on cancel or d
 
 import hashlib
 from abc import ABC
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -154,6 +154,18 @@ class Progress:
         return self._cancelled()
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a light service runs: what the host lends it. `ask` fetches stored events from the worker's relays."""
+
+    data: Path
+    name: str
+    pubkey: str
+    relays: tuple[str, ...]
+    clock: Callable[[], int]
+    ask: Callable[..., Awaitable[list[Any]]]
+
+
 class Service(ABC):
     """A trade. Built in the host (for `check` and prices) and in the child (for `run`), from the same settings."""
 
@@ -164,6 +176,7 @@ class Service(ABC):
     Settings: ClassVar[type[BaseModel]] = NoSettings
     heavy: ClassVar[bool] = True  # runs in a child process, one at a time per box
     picture: ClassVar[str] = ""
+    deadline: ClassVar[int | None] = None  # seconds for a job, where the usual setting does not fit the trade
 
     def __init__(self, settings: Any = None) -> None:
         self.settings: Any = self.Settings() if settings is None else settings
@@ -182,6 +195,18 @@ class Service(ABC):
     def run(self, job: Job[Any], progress: Progress) -> Result:
         """Do the work (blocking, in the child process). Raise Failed with a reason for the customer."""
         raise NotImplementedError
+
+    async def open(self, site: Site) -> None:
+        """Called once in the host before the first job. For services that run there (`heavy = False`)."""
+        return
+
+    async def close(self) -> None:
+        """The counterpart of `open`."""
+        return
+
+    def available(self) -> bool:
+        """False pauses the heartbeat: nobody is there to work (a person who went home)."""
+        return True
 
     async def run_async(self, job: Job[Any], progress: Progress) -> Result:
         """The same for services with `heavy = False`, which run inside the host's event loop."""

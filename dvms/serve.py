@@ -1,0 +1,378 @@
+"""A worker put together and run: key, database, relays, wallet, engine, and the tasks that use them."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from dvms.boxlock import BoxLock
+from dvms.cashier import REFUNDS, Cashier
+from dvms.delivery import AnswerRelays, FileShelf, host_is_public
+from dvms.endings import Endings
+from dvms.engine import make_engine
+from dvms.heartbeat import PAUSED, Herald, Pulse
+from dvms.inputs import InputLimits, Inputs
+from dvms.jobs import SCHEMA, SqliteJobs
+from dvms.news import Newsroom
+from dvms.policy import (
+    Policy,
+    bid_reaches_price,
+    for_us,
+    not_blocked,
+    proof_of_work,
+    timely,
+    web_of_trust,
+    within_limits,
+)
+from dvms.registry import Found
+from dvms.service import Service, Site
+from dvms.settings import SellerSettings
+from dvms.shift import Shift
+from dvms.worker import Parts, Worker
+from market.announcement import Profile, nip90_params
+from nostr import nip19
+from nostr.clock import Clock, system_clock
+from nostr.database import Database
+from nostr.filter import Filter
+from nostr.key import SecretKey, load_or_create
+from nostr.outbox import OUTBOX_SCHEMA, Outbox
+from nostr.pool import Pool, normalise
+from wallet import open_wallet
+from wallet.interface import Wallet, WalletError, WalletUnreachable
+
+log = logging.getLogger("dvms.serve")
+
+_ENTER_AGAIN: Final = (1, 2, 5, 15, 60)
+_DOOR_SECONDS: Final = 3.0
+
+
+class AlreadyRunning(Exception):
+    """Another process works on this worker's data folder."""
+
+
+class Door:
+    """The way to the wallet. Opens in the background, so that a worker starts before its wallet does."""
+
+    def __init__(self, wallet: Wallet | None) -> None:
+        self._wallet = wallet
+        self._open = asyncio.Event()
+
+    @property
+    def exists(self) -> bool:
+        return self._wallet is not None
+
+    async def __call__(self) -> Wallet:
+        if self._wallet is None:
+            raise WalletError("this worker has no wallet: give it one with --wallet, or a price of 0")
+        try:
+            async with asyncio.timeout(_DOOR_SECONDS):
+                await self._open.wait()
+        except TimeoutError:
+            raise WalletUnreachable("the wallet does not answer yet") from None
+        return self._wallet
+
+    async def run(self) -> None:
+        """Enter the wallet and keep it entered until cancelled."""
+        if self._wallet is None:
+            return
+        tries = 0
+        while True:
+            try:
+                async with self._wallet:
+                    self._open.set()
+                    await asyncio.Event().wait()
+            except WalletError as error:
+                level = logging.WARNING if tries in (3, 10) else logging.DEBUG
+                log.log(level, "the wallet can't be opened: %s", error)
+            finally:
+                self._open.clear()
+            await asyncio.sleep(_ENTER_AGAIN[min(tries, len(_ENTER_AGAIN) - 1)])
+            tries += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A worker at work, as tests and benchmarks look at it."""
+
+    worker: Worker
+    shift: Shift
+    herald: Herald
+    key: SecretKey
+    db: Database
+    pool: Pool
+
+
+async def serve(
+    found: Found,
+    settings: SellerSettings,
+    own_settings: dict[str, Any],
+    *,
+    data: Path,
+    relays: Sequence[str],
+    wallet: str | Wallet | None,
+    ready: Callable[[Running], None] = lambda running: None,
+    clock: Clock = system_clock,
+) -> None:
+    """Run a worker until cancelled. Raises AlreadyRunning."""
+    async with AsyncExitStack() as stack:
+        running = await stack.enter_async_context(
+            opened(found, settings, own_settings, data=data, relays=relays, wallet=wallet, clock=clock)
+        )
+        ready(running)
+        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def opened(
+    found: Found,
+    settings: SellerSettings,
+    own_settings: dict[str, Any],
+    *,
+    data: Path,
+    relays: Sequence[str],
+    wallet: str | Wallet | None,
+    clock: Clock = system_clock,
+) -> AsyncIterator[Running]:
+    """A worker that hears and works while the context lasts. It is entered once it listens, or after a few seconds."""
+    folder = data / "dvms" / found.name
+    with _exclusive(folder):
+        service = found.service(found.service.Settings.model_validate(own_settings))
+        key = load_or_create(data / "keys" / f"{found.name}.key")
+        purse = open_wallet(wallet, key=key) if isinstance(wallet, str) else wallet
+        async with AsyncExitStack() as stack:
+            db = await Database.open(folder / "jobs.db", [OUTBOX_SCHEMA, SCHEMA, REFUNDS])
+            stack.push_async_callback(db.close)
+            near, far = await _near_and_far(relays, first_is_own=True)
+            free = (settings.price or 0) == 0
+            pool = await stack.enter_async_context(Pool([*near, *(far if free else [])], key=key, clock=clock))
+            outbox = Outbox(db, pool, clock)
+            outbox.start()
+            stack.push_async_callback(outbox.close)
+            door = Door(purse)
+            worker, shift = _assemble(found, service, key, settings, pool, outbox, db, door, data, clock)
+            await service.open(_site(data, found.name, key, pool, clock))
+            stack.push_async_callback(service.close)
+            herald = _herald(service, settings, found.name, key, pool, worker, clock, announce_on=[*near, *far])
+            async with _tasks() as spawn:
+                spawn(door.run())
+                spawn(shift.run())
+                if not free and far:
+                    spawn(_admit(door, pool, far))
+                if settings.announce:
+                    spawn(herald.run())
+                try:
+                    async with asyncio.timeout(10):
+                        await shift.listening.wait()
+                except TimeoutError:
+                    log.warning("no relay has answered yet; this worker goes on trying")
+                try:
+                    yield Running(worker, shift, herald, key, db, pool)
+                finally:
+                    if settings.announce:
+                        await herald.withdraw()
+
+
+def _assemble(
+    found: Found,
+    service: Service,
+    key: SecretKey,
+    settings: SellerSettings,
+    pool: Pool,
+    outbox: Outbox,
+    db: Database,
+    door: Door,
+    data: Path,
+    clock: Clock,
+) -> tuple[Worker, Shift]:
+    folder = data / "dvms" / found.name
+    work = folder / "work"
+    work.mkdir(parents=True, exist_ok=True, mode=0o700)
+    jobs = SqliteJobs(db, lambda conn, event, urls: Outbox.put(conn, event, urls), clock)
+
+    async def paid(invoice: Any) -> None:
+        await worker.payment(invoice)
+
+    cashier = Cashier(door, db, clock, on_paid=paid, open_holds=jobs.open_holds, resolve=_no_address)
+    shelf = FileShelf(settings.blossom or [own_files(pool.relays)] if pool.relays else settings.blossom, key, clock)
+    answer_relays = AnswerRelays(pool, clock, private=settings.private_relays)
+    limits = InputLimits(settings.input_seconds, settings.input_mib, settings.input_wait)
+    inputs = Inputs(
+        pool,
+        clock,
+        limits,
+        own_hosts=[*shelf.hosts, *(own_files([url]) for url in pool.relays)],
+        own_keys=lambda: _own_keys(data),
+        safe_relays=answer_relays.safe,
+    )
+    parts = Parts(
+        service=service,
+        key=key,
+        settings=settings,
+        pool=pool,
+        outbox=outbox,
+        jobs=jobs,
+        cashier=cashier,
+        endings=Endings(key, jobs, db, cashier, clock),
+        engine=make_engine(service, found.where, idle=settings.child_idle),
+        inputs=inputs,
+        relays=answer_relays,
+        shelf=shelf,
+        news=Newsroom(key, pool, shelf, clock),
+        clock=clock,
+        folder=work,
+        policies=policies(settings),
+    )
+    worker = Worker(parts)
+    lock = BoxLock(data / "run" / "heavy", settings.heavy_slots)
+    return worker, Shift(worker, lock, trusted=[nip19.parse_pubkey(text) for text in settings.trusted])
+
+
+def policies(settings: SellerSettings) -> list[Policy]:
+    """The gates of a worker, cheapest first."""
+    return [
+        for_us(open_jobs=settings.open_jobs),
+        timely(settings.max_age),
+        not_blocked(frozenset(nip19.parse_pubkey(text) for text in settings.blocked)),
+        bid_reaches_price(),
+        web_of_trust(settings.trusted_only),
+        proof_of_work(settings.pow_bits),
+        within_limits(
+            open_per_key=settings.open_per_key,
+            per_hour=settings.per_hour,
+            cancelled_per_hour=settings.cancelled_per_hour,
+            queue_limit=settings.queue_limit,
+        ),
+    ]
+
+
+def _herald(
+    service: Service,
+    settings: SellerSettings,
+    name: str,
+    key: SecretKey,
+    pool: Pool,
+    worker: Worker,
+    clock: Clock,
+    *,
+    announce_on: Sequence[str],
+) -> Herald:
+    engine = service.engine()
+    profile = Profile(
+        d=name,
+        kinds=tuple(service.kinds),
+        name=settings.name or service.name,
+        about=settings.about or service.about,
+        price_msat=(settings.price or 0) * 1000,
+        params=nip90_params(service.Params),
+        relays=tuple(announce_on),
+        picture=settings.picture or service.picture,
+        lud16=settings.lud16,
+        engine=engine.name,
+        model=engine.model,
+        licence=engine.licence,
+        topics=(name, "ai") if service.heavy else (name,),
+    )
+
+    def pulse() -> Pulse:
+        if not service.available():
+            return Pulse(PAUSED)
+        return Pulse("busy" if worker.running else "ready", worker.running)
+
+    return Herald(key, profile, pool, clock, pulse=pulse, bits=settings.announce_pow)
+
+
+async def _near_and_far(relays: Sequence[str], *, first_is_own: bool) -> tuple[list[str], list[str]]:
+    """Relays of this node (the first, and all at private addresses), and relays of the world."""
+    urls = list(dict.fromkeys(normalise(url) for url in relays))
+    public = [await host_is_public(urlsplit(url).hostname or "") for url in urls]
+    near = [url for n, (url, far) in enumerate(zip(urls, public, strict=True)) if not far or (n == 0 and first_is_own)]
+    return near, [url for url in urls if url not in near]
+
+
+async def _admit(door: Door, pool: Pool, relays: Sequence[str]) -> None:
+    """Sell for a price on public relays only with a wallet of real money: credits of this box mean nothing there."""
+    while True:
+        try:
+            caps = (await door()).caps
+            break
+        except WalletError:
+            await asyncio.sleep(1)
+    if caps.real_money:
+        for url in relays:
+            pool.add(url)
+    else:
+        log.warning("the wallet holds credits, not Lightning: nothing priced is offered on %s", ", ".join(relays))
+
+
+def _site(data: Path, name: str, key: SecretKey, pool: Pool, clock: Clock) -> Site:
+    async def ask(*filters: Filter, timeout: float = 3) -> list[Any]:
+        return await pool.fetch(*filters, timeout=timeout)
+
+    return Site(data, name, key.public, pool.relays, clock, ask)
+
+
+def own_files(relays: Sequence[str]) -> str:
+    """The file server that lives on the first relay's port."""
+    return "http" + relays[0].removeprefix("ws").rstrip("/")
+
+
+def _own_keys(data: Path) -> frozenset[str]:
+    return frozenset(path.read_text().strip() for path in (data / "keys").glob("*.pub"))
+
+
+async def _no_address(customer: str, target: str | None, msat: int) -> str | None:
+    return None
+
+
+@contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """One host a folder. The kernel frees the lock on any death, so the next host may take all leases over at once."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fd = os.open(folder / "worker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(f"a worker runs already on {folder}") from None
+        yield
+    finally:
+        os.close(fd)
+
+
+@asynccontextmanager
+async def _tasks() -> AsyncIterator[Callable[[Any], None]]:
+    """Background tasks that end with the block. One that dies ends the worker loudly."""
+    owner = asyncio.current_task()
+    running: set[asyncio.Task[Any]] = set()
+    broken: list[BaseException] = []
+
+    def done(task: asyncio.Task[Any]) -> None:
+        running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            broken.append(error)
+            if owner is not None:
+                owner.cancel()
+
+    def spawn(work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        running.add(task)
+        task.add_done_callback(done)
+
+    try:
+        yield spawn
+    except asyncio.CancelledError:
+        if broken:
+            raise broken[0] from None
+        raise
+    finally:
+        for task in list(running):
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
