@@ -79,7 +79,12 @@ class FakeWallet:
     ) -> Invoice:
         preimage = secrets.token_hex(32)
         return self._issue(
-            amount_msat, hashlib.sha256(bytes.fromhex(preimage)).hexdigest(), preimage, description, expiry
+            amount_msat,
+            hashlib.sha256(bytes.fromhex(preimage)).hexdigest(),
+            preimage,
+            description,
+            expiry,
+            description_hash,
         )
 
     async def make_hold_invoice(
@@ -90,7 +95,13 @@ class FakeWallet:
         return self._issue(amount_msat, payment_hash, None, description, expiry)
 
     def _issue(
-        self, msat: int, payment_hash: str, preimage: str | None, description: str | None, expiry: int
+        self,
+        msat: int,
+        payment_hash: str,
+        preimage: str | None,
+        description: str | None,
+        expiry: int,
+        description_hash: str | None = None,
     ) -> Invoice:
         from nostr.key import SecretKey
         from wallet import bolt11
@@ -100,7 +111,8 @@ class FakeWallet:
             network="regtest",
             amount_msat=msat,
             payment_hash=payment_hash,
-            description=description or "",
+            description=(description or "") if description_hash is None else None,
+            description_hash=description_hash,
             created_at=self.clock(),
             expiry=expiry,
         )
