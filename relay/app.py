@@ -1,7 +1,6 @@
 """HTTP and WebSocket on one port: the relay, its information, and whatever is mounted beside it."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 import sys
@@ -12,12 +11,13 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from relay import information
+from relay import blobs, information
 from relay.connection import Connection
 from relay.core import STATE, Relay, is_loopback
-from relay.errors import RelayError
+from relay.errors import RelayError, StoreError
 from relay.management import CONTENT_TYPE
 from relay.settings import RelaySettings
+from relay.store.lock import store_lock
 
 __all__ = ["HOME", "STATE", "build", "serve"]
 
@@ -40,7 +40,7 @@ def build(
     mounts: Sequence[Mount] = (),
 ) -> web.Application:
     """The application. Its live state is `app[STATE]`; `mounts` add routes (the page) before it starts."""
-    relay = Relay(settings, data, own_keys={*own_keys, *stored_keys(data)})
+    relay = Relay(settings, data, own_keys=own_keys)
     app = web.Application(middlewares=[_cors], client_max_size=1 << 20)
     app[STATE] = relay
     app.cleanup_ctx.append(_running)
@@ -49,13 +49,9 @@ def build(
     app.router.add_get("/status", information.status)
     for mount in mounts:
         mount(app)
+    blobs.mount(app)
     app.router.add_route("*", "/", _root)
     return app
-
-
-def stored_keys(data: Path) -> set[str]:
-    """Public keys of this node's own parts: DIR/keys/*.pub."""
-    return {path.read_text().strip() for path in (data / "keys").glob("*.pub")}
 
 
 async def _running(app: web.Application) -> AsyncIterator[None]:
@@ -73,6 +69,9 @@ async def _cors(request: web.Request, handler: Handler) -> web.StreamResponse:
     BUSY.add(protocol)
     try:
         return await handler(request)
+    except web.HTTPException as error:
+        error.headers.setdefault("Access-Control-Allow-Origin", "*")
+        raise
     finally:
         BUSY.discard(protocol)
 
@@ -153,29 +152,32 @@ async def serve(
     Raises RelayError where the store can't be opened and OSError where the port is taken.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
-    app = build(settings, data, own_keys=own_keys, mounts=mounts)
-    relay = app[STATE]
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=False, shutdown_timeout=2.0)
-    await runner.setup()
-    run = data / "run"
-    try:
-        site = web.TCPSite(runner, host, port, backlog=4096)
-        await site.start()
-        bound: int = runner.addresses[0][1]
-        name = f"[{host}]" if ":" in host else "127.0.0.1" if host == "0.0.0.0" else host
-        relay.base_url = f"ws://{name}:{bound}"
-        run.mkdir(parents=True, exist_ok=True)
-        (run / "relay.url").write_text(relay.base_url + "\n")
-        if reload is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, relay, reload)
-        if ready is not None:
-            ready(relay.base_url)
-        log.info("relay at %s, store %s", relay.base_url, data / "relay" / "relay.db")
-        await _reap(runner, relay)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            (run / "relay.url").unlink()
-        await runner.cleanup()
+    with store_lock(data) as alone:
+        if not alone:
+            raise StoreError(f"another process has the store in {data / 'relay'}: a relay runs on it already")
+        app = build(settings, data, own_keys=own_keys, mounts=mounts)
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=False, shutdown_timeout=2.0)
+        try:
+            await runner.setup()
+            await _listen(runner, app[STATE], host, port)
+            (data / "run").mkdir(parents=True, exist_ok=True)
+            (data / "run" / "relay.url").write_text(app[STATE].base_url + "\n")
+            if reload is not None:
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, app[STATE], reload)
+            if ready is not None:
+                ready(app[STATE].base_url)
+            log.info("relay at %s, store %s", app[STATE].base_url, data / "relay" / "relay.db")
+            await _reap(runner, app[STATE])
+        finally:
+            (data / "run" / "relay.url").unlink(missing_ok=True)
+            await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, relay: Relay, host: str, port: int) -> None:
+    await web.TCPSite(runner, host, port, backlog=4096).start()
+    bound: int = runner.addresses[0][1]
+    name = f"[{host}]" if ":" in host else "127.0.0.1" if host == "0.0.0.0" else host
+    relay.base_url = f"ws://{name}:{bound}"
 
 
 def _reload(relay: Relay, reload: Callable[[], RelaySettings]) -> None:

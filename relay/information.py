@@ -12,7 +12,7 @@ from relay.reading import NAME_LENGTH
 NIPS = (1, 2, 4, 9, 11, 13, 17, 40, 42, 45, 50, 59, 62, 65, 70, 77, 86)
 CORS = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Headers": "*",
+    "Access-Control-Allow-Headers": "Authorization, *",
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE, OPTIONS",
 }
 
@@ -37,7 +37,7 @@ def document(relay: Relay) -> dict[str, Any]:
         "description": settings.description,
         "icon": settings.icon,
         "pubkey": settings.pubkey,
-        "self": relay.self_key,
+        "self": relay.key.public,
         "contact": settings.contact,
         "supported_nips": [nip for nip in NIPS if nip not in off],
         "software": "timmy",
