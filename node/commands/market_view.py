@@ -1,0 +1,228 @@
+"""How the buyer's commands look: tables, and the live tree of a purchase with one line a step."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from market.buyer import Update
+from market.directory import Directory, Offer
+from market.kinds import JOB_KINDS
+from market.purchases import OPEN, Purchase, State
+from node.context import err, out
+from nostr import nip19
+from nostr.clock import system_clock
+from wallet.msat import show
+
+_COLOURS = {State.DELIVERED: "green", State.REFUNDED: "yellow", State.CANCELLED: "dim"}
+_STEP_COLOURS = {"accepted": "green", "failed": "red", "refused": "red"}
+
+
+def services_table(offers: list[Offer]) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    table.add_column("service", no_wrap=True)
+    table.add_column("price", justify="right")
+    table.add_column("alive")
+    table.add_column("bought", justify="right")
+    table.add_column("median", justify="right")
+    table.add_column("engine")
+    table.add_column("seller", no_wrap=True)
+    table.add_column("relays")
+    for offer in offers:
+        median = offer.stats.percentile(0.5)
+        job = JOB_KINDS.get(offer.kind)
+        title = f"{offer.kind} {offer.name or (job.title if job else '')}"
+        if offer.announcement.d and offer.kind == 5260:
+            title += f" [dim]({offer.announcement.d})[/]"
+        table.add_row(
+            title,
+            _price(offer),
+            "[green]yes[/]" if offer.alive else f"[red]{_ago(offer.last_seen)}[/]",
+            f"{offer.stats.delivered}/{offer.stats.jobs}" if offer.stats.jobs else "-",
+            f"{median:.0f} s" if median is not None else "-",
+            offer.announcement.engine or "-",
+            nip19.npub(offer.provider)[:14],
+            " ".join(offer.relays[:2]),
+        )
+    return table
+
+
+def jobs_table(purchases: list[Purchase], owner: str) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for name in ("id", "what", "state", "paid", "seller", "result"):
+        table.add_column(name, justify="right" if name == "paid" else "left", overflow="fold")
+    for bought in purchases:
+        colour = _COLOURS.get(bought.state, "blue" if bought.state in OPEN else "red")
+        table.add_row(
+            bought.id[:8],
+            bought.title[:60] or str(bought.order.kind),
+            f"[{colour}]{bought.state}[/]",
+            show(bought.spent_msat),
+            nip19.npub(bought.provider)[:14] if bought.provider else "-",
+            str(bought.path or (bought.result.content[:120] if bought.result else bought.reason or "")),
+        )
+    return table
+
+
+class BuyView:
+    """A tree that changes while one purchase is under way: the job, and under it the steps a composite tells of.
+
+    Where standard output is no terminal, the messages go to standard error, one a line.
+    """
+
+    def __init__(self, directory: Directory, title: str, *, quiet: bool) -> None:
+        self._directory, self._title, self._quiet = directory, title, quiet
+        self._steps: dict[tuple[str, str], tuple[str, str, int, float]] = {}
+        self._head = "asking"
+        self._cost = ""
+        self._moving = out.is_terminal and not quiet
+        self._live = Live(self._tree(), console=out, refresh_per_second=8, transient=False)
+
+    def __enter__(self) -> Self:
+        if self._moving:
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._moving:
+            self._live.update(self._tree())
+            self._live.__exit__(kind, error, trace)
+
+    def update(self, update: Update) -> None:
+        self._head = update.message
+        payment = update.purchase.payment
+        if payment is not None:
+            self._cost = show(payment.amount_msat)
+        for tag in update.feedback.tags if update.feedback else ():
+            if tag[0] == "step" and len(tag) >= 7:
+                name, idx, state, provider, msat, fraction = (str(item) for item in tag[1:7])
+                self._steps[name, idx] = (state, provider, _int(msat), _float(fraction))
+        if self._moving:
+            self._live.update(self._tree())
+        elif not self._quiet:
+            err.print(f"{update.message}", markup=False)
+
+    def _tree(self) -> Tree:
+        tree = Tree(Text.assemble((self._title[:70], "bold"), "  ", (self._cost, "cyan"), "  ", self._head[:100]))
+        many = {name for name, _ in self._steps if sum(other == name for other, _ in self._steps) > 1}
+        for (name, idx), (state, provider, msat, fraction) in self._steps.items():
+            line = Text(f"{name}{f' {int(idx) + 1}' if name in many and idx.isdigit() else ''}".ljust(12))
+            line.append(f"{state:<10}", _STEP_COLOURS.get(state, "blue"))
+            line.append(f"{self._name(provider):<24}", "dim")
+            line.append(f"{show(msat):>10}" if msat else " " * 10, "cyan")
+            if 0 < fraction < 1:
+                line.append(f"  {fraction:4.0%}")
+            tree.add(line)
+        return tree
+
+    def _name(self, provider: str) -> str:
+        if len(provider) != 64:
+            return ""
+        known = [offer.name for offer in self._directory.offers() if offer.provider == provider and offer.name]
+        return (known[0] if known else nip19.npub(provider)[:14])[:23]
+
+
+def receipt_of(bought: Purchase, saved: Path | None) -> None:
+    """What is said at the end: the answer or the file, what it cost, the receipt's id."""
+    result = bought.result
+    if result is not None and bought.path is None and saved is None:
+        out.print(result.content, markup=False)
+    where = saved or bought.path
+    if where is not None and bought.delivered:
+        out.print(f"{where}  [dim]{bought.mime or ''}[/]")
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for name in ("cost", "sat", "seller"):
+        table.add_column(name, justify="right" if name == "sat" else "left")
+    payment = bought.payment
+    if payment is not None:
+        table.add_row("price", show(payment.amount_msat, "").strip(), nip19.npub(payment.bill.pubkey)[:14])
+        if payment.fee_msat:
+            table.add_row("routing fee", show(payment.fee_msat, "").strip(), "")
+        if payment.state != "settled":
+            table.add_row(f"[yellow]payment is {payment.state}[/]", "", "")
+        out.print(table)
+    receipt = result.fact("receipt") if result is not None else None
+    out.print(f"job {bought.id}" + (f"\nreceipt {receipt}  [dim]timmy audit {receipt[:12]}[/]" if receipt else ""))
+
+
+def offer_json(offer: Offer) -> dict[str, Any]:
+    stats = offer.stats
+    return {
+        "kind": offer.kind,
+        "name": offer.name,
+        "d": offer.announcement.d,
+        "provider": offer.provider,
+        "npub": nip19.npub(offer.provider),
+        "price_msat": offer.price_msat,
+        "billed_msat": offer.billed_msat,
+        "alive": offer.alive,
+        "liveness": round(offer.liveness, 3),
+        "last_seen": offer.last_seen,
+        "relays": list(offer.relays),
+        "engine": offer.announcement.engine,
+        "about": offer.announcement.about,
+        "params": dict(offer.announcement.params),
+        "bought": {"jobs": stats.jobs, "delivered": stats.delivered, "failed": stats.failed,
+                   "median_s": stats.percentile(0.5), "spent_msat": stats.spent_msat,
+                   "billed_above_announced": stats.billed_above_announced},
+        "recommended_by": sorted(offer.recommended_by),
+    }  # fmt: skip
+
+
+def purchase_json(bought: Purchase) -> dict[str, Any]:
+    payment = bought.payment
+    return {
+        "id": bought.id,
+        "kind": bought.order.kind,
+        "title": bought.title,
+        "state": bought.state,
+        "reason": bought.reason,
+        "refusal": bought.refusal,
+        "provider": bought.provider,
+        "asked_at": bought.asked_at,
+        "ended_at": bought.ended_at,
+        "price_msat": payment.amount_msat if payment else 0,
+        "fee_msat": payment.fee_msat if payment else 0,
+        "spent_msat": bought.spent_msat,
+        "payment": payment.state if payment else None,
+        "payment_hash": payment.payment_hash if payment else None,
+        "content": bought.result.content if bought.result else None,
+        "file": str(bought.path) if bought.path else None,
+        "mime": bought.mime,
+        "sha256": bought.sha256,
+        "result": bought.result.event.id if bought.result else None,
+        "receipt": bought.result.fact("receipt") if bought.result else None,
+    }
+
+
+def _price(offer: Offer) -> str:
+    if offer.price_msat is None:
+        return "ask"
+    text = "free" if offer.price_msat == 0 else show(offer.price_msat)
+    if offer.billed_msat is not None and offer.billed_msat > offer.price_msat:
+        text += f" [red](bills {show(offer.billed_msat)})[/]"
+    return text
+
+
+def _ago(at: int | None) -> str:
+    if at is None:
+        return "no sign"
+    age = max(0, system_clock() - at)
+    return f"{age // 60} min ago" if age < 7200 else f"{age // 3600} h ago"
+
+
+def _int(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else 0
+
+
+def _float(text: str) -> float:
+    try:
+        return min(1.0, max(0.0, float(text)))
+    except ValueError:
+        return 0.0
