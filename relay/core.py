@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from nostr.clock import Clock, system_clock
+from nostr.key import load_or_create
 from relay import retention
 from relay.connection import Connection, Outgoing
 from relay.errors import StoreError
@@ -59,7 +60,9 @@ class Relay:
         self.settings = settings
         self.data = data
         self.clock = clock
-        self.own_keys = frozenset(own_keys)
+        self._given_keys = frozenset(own_keys)
+        self._keys_seen = 0
+        self.own_keys = self._given_keys
         self.metrics = Metrics()
         self.index = Index()
         self.connections: set[Connection] = set()
@@ -67,7 +70,7 @@ class Relay:
         self.more_samples: list[Callable[[], list[Sample]]] = []
         self.status_parts: dict[str, Callable[[], Any]] = {}
         self.base_url = ""
-        self.self_key: str | None = None
+        self.key = load_or_create(data / "keys" / "relay.key")
         self.base_settings = settings
         self.on_settings: list[Callable[[RelaySettings], None]] = []
         self.allowed_kinds: frozenset[int] = frozenset()
@@ -95,6 +98,7 @@ class Relay:
 
     async def start(self) -> None:
         """Open the store. Raises StoreError."""
+        self.look_for_keys()
         self.outgoing = Outgoing(asyncio.get_running_loop())
         self.writing = Writing(self)
         self.reading = Reading(self)
@@ -114,6 +118,23 @@ class Relay:
             connection.cut()
         self.writing.close()
         await self.store.close()
+
+    def may_manage(self, key: str) -> bool:
+        """Admins of the settings, the operator's key, and this node's owner and relay keys."""
+        self.look_for_keys()
+        return key in self.admins or key in self._stored_keys("owner.pub", "relay.pub")
+
+    def look_for_keys(self) -> None:
+        """Parts make their keys when they first start: learn of them. Cheap when nothing is new."""
+        folder = self.data / "keys"
+        changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
+        if changed != self._keys_seen:
+            self._keys_seen = changed
+            self.own_keys = self._given_keys | self._stored_keys("*.pub")
+
+    def _stored_keys(self, *patterns: str) -> set[str]:
+        folder = self.data / "keys"
+        return {path.read_text().strip() for pattern in patterns for path in folder.glob(pattern)}
 
     def apply_settings(self, settings: RelaySettings) -> None:
         """Take new settings; no connection is dropped. Raises BadSettings and keeps the old ones."""
@@ -151,7 +172,7 @@ class Relay:
         self.policies = policies
         self.base_settings, self.settings = base, settings
         self.allowed_kinds = frozenset(kinds)
-        self.admins = {*settings.admins, *self.own_keys, *([settings.pubkey] if settings.pubkey else [])}
+        self.admins = {*settings.admins, *([settings.pubkey] if settings.pubkey else [])}
         self.private = tuple(settings.private_kinds)
         self.greets = bool(settings.private_kinds) or settings.auth_to_read or settings.auth_to_write
         self.event_buckets = Buckets(settings.event_rate) if settings.event_rate else None
@@ -183,9 +204,13 @@ class Relay:
 
     async def ingest(self, event: Any) -> Verdict:
         """Offer one decoded event from inside the process (federation, import). All policies apply but the rates."""
+        return await self.offer(event)
+
+    def offer(self, event: Any) -> "asyncio.Future[Verdict]":
+        """`ingest` for those who keep many events on their way."""
         ticket = _Ticket(asyncio.get_running_loop().create_future())
         self.writing.offer(ticket, event)
-        return await ticket.done
+        return ticket.done
 
     def _newest(self, kind: int, count: int) -> list[Row] | None:
         try:
@@ -200,6 +225,7 @@ class Relay:
                 if self.trust is not None and (self._trust_due or beat % 60 == 0):
                     self._trust_due = False
                     await self.trust.refresh(self.store)
+                self.look_for_keys()
                 if beat % 60 == 30:
                     self.syncing.close_idle()
                 if beat % 600 == 60 and self.settings.retention:

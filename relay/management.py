@@ -41,7 +41,7 @@ class Management:
             caller = self._caller(request, body)
         except nip98.Unauthorized as error:
             return _json({"error": f"auth-required: {error}"}, 401)
-        if caller not in relay.admins:
+        if not relay.may_manage(caller):
             return _json({"error": "restricted: this key may not manage the relay"}, 401)
         try:
             call = orjson.loads(body)

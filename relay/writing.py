@@ -45,7 +45,7 @@ class Writing:
         self._loop = asyncio.get_running_loop()
         self._pending: list[Record] = []
         self._scheduled = False
-        self._recent: dict[str, None] = {}
+        self._recent: dict[str, str] = {}  # id -> signature of events that were taken
         self._verifiers = ThreadPoolExecutor(2, thread_name_prefix="relay-verify")
         self._lane: deque[_Chunk] = deque()
         self.delivered = 0  # the number of the newest event that was broadcast
@@ -57,7 +57,7 @@ class Writing:
         if type(ident) is not str:
             source.reply("", False, "invalid: event has no id")
             return
-        if ident in self._recent:
+        if ident in self._recent and self._recent[ident] == value.get("sig"):
             source.reply(ident, True, "duplicate: already have this event")
             return
         pubkey = value.get("pubkey")
@@ -126,7 +126,7 @@ class Writing:
                 relay.metrics.rejected["rate-limited"] += 1
                 source.answered(record.id, False, "rate-limited: this key writes too fast")
             elif is_ephemeral(record.kind) or record.kind in WALLET_KINDS:
-                self._remember(record.id)
+                self._remember(record)
                 source.answered(record.id, True, "")
                 relay.metrics.accepted[record.kind] += 1
                 self._broadcast(record)
@@ -143,7 +143,7 @@ class Writing:
             record.source.answered(record.id, record.accepted, record.message)
             if record.number:
                 self.delivered = record.number
-                self._remember(record.id)
+                self._remember(record)
                 metrics.accepted[record.kind] += 1
                 rings.put(record)
                 self._broadcast(record)
@@ -153,9 +153,9 @@ class Writing:
             rings.drop(kind, created_at, raw)
             self._recent.pop(raw[7:71].decode(), None)
 
-    def _remember(self, ident: str) -> None:
+    def _remember(self, record: Record) -> None:
         recent = self._recent
-        recent[ident] = None
+        recent[record.id] = record.sig
         if len(recent) > REMEMBERED:
             del recent[next(iter(recent))]
 
