@@ -159,8 +159,8 @@ def describe(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, st
     """`(section, key, default as TOML, help)` of every key, subsections last."""
     nested: list[tuple[str, type[BaseModel]]] = []
     for name, info in model.model_fields.items():
-        below = _submodel(info)
-        if below is not None and not isinstance(info.default, str | int | float | bool | list):
+        below = info.default_factory
+        if isinstance(below, type) and issubclass(below, BaseModel):
             nested.append((f"{prefix}.{name}", below))
             continue
         yield prefix, name, toml_value(_default(info)), info.description or ""

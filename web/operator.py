@@ -8,7 +8,7 @@ from aiohttp import web
 
 from nostr import nip98
 from relay import information
-from relay.core import STATE
+from relay.core import STATE, Relay
 from wallet.interface import WalletError
 from web.app import Site
 from web.errors import BadRequest, Forbidden, Unready
@@ -67,7 +67,7 @@ async def relay(site: Site, request: web.Request) -> web.StreamResponse:
             "delivered since start": state.metrics.delivered,
         },
         "kinds": state.metrics.accepted.most_common(20),
-        "upstreams": [part for name, part in state.status_parts.items() if name == "federation" and part],
+        "upstreams": _upstreams(state),
         "rules": information.document(state).get("limitation", {}),
     }
     return site.answer(request, "relay.html", values)
@@ -125,6 +125,13 @@ async def logout(site: Site, request: web.Request) -> web.StreamResponse:
     answer = web.HTTPSeeOther("/")
     site.sessions.close(answer)
     return answer
+
+
+def _upstreams(state: Relay) -> list[dict[str, Any]]:
+    """The federation's own account of its upstream relays, where it runs."""
+    tell = state.status_parts.get("federation")
+    told = tell() if tell is not None else []
+    return [upstream for upstream in told if isinstance(upstream, dict)] if isinstance(told, list) else []
 
 
 def _need_operator(site: Site, request: web.Request) -> None:

@@ -1,4 +1,4 @@
-"""`timmy up` and `timmy status`."""
+"""`timmy up`, `timmy status` and `timmy link`."""
 
 import asyncio
 import json
@@ -9,12 +9,13 @@ import typer
 from rich.table import Table
 
 from node import home, plan
-from node.context import DataOption, JsonOption, data_dir, err, load_settings, out, print_json
+from node.context import DataOption, JsonOption, data_dir, err, load_settings, out, print_json, relay_urls
 from node.errors import UsageComplaint
 from node.run import ready, run_until_signal, set_up_logging
 from node.settings import PARTS, NodeSettings, Settings
 from node.supervisor import Supervisor
 from nostr import nip19
+from web.session import new_link
 
 
 def up(
@@ -89,11 +90,19 @@ def greet(folder: Path, url: str, first: bool) -> None:
     err.print(f"\n[bold]Timmy is up.[/bold]  {'New node' if first else 'Node'} in {folder}")
     err.print(f"  relay    {url}        (point any Nostr client here)")
     err.print(f"  page     {url.replace('ws', 'http', 1)}")
+    err.print(f"  operator {new_link(folder, url.replace('ws', 'http', 1))}  (once, within an hour)", soft_wrap=True)
     err.print(f"  owner    {owner}")
     if first:
         err.print(
             "  next     timmy services | timmy buy image 'a fox in the snow' | timmy wallet balance | timmy doctor\n"
         )
+
+
+def link(data: DataOption = None) -> None:
+    """Print a one-time address that signs you in as the operator of the running node's page."""
+    folder = data_dir(data)
+    base = relay_urls(folder, None)[0].replace("ws", "http", 1)
+    out.print(new_link(folder, base), soft_wrap=True, markup=False)
 
 
 def status(data: DataOption = None, as_json: JsonOption = False) -> None:

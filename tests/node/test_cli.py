@@ -1,0 +1,89 @@
+"""The command line as its user meets it: a real process, its output and exit code."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from node.cli import COMMANDS, load
+
+
+def timmy(*arguments: str, data: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "TIMMY_DATA": str(data), "COLUMNS": "200", **environ}
+    command = [sys.executable, "-m", "node.cli", *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=50, check=False)
+
+
+def test_help_names_every_command_and_imports_no_room(tmp_path: Path) -> None:
+    answer = timmy("--help", data=tmp_path)
+    assert answer.returncode == 0
+    for name in COMMANDS:
+        assert name in answer.stdout
+    code = (
+        "import sys; sys.argv=['timmy','--help']\ntry:\n from node.cli import main; main()\nexcept SystemExit: pass\n"
+    )
+    code += "assert not {'aiohttp', 'numpy', 'pydantic', 'orchestrator'} & set(sys.modules), sorted(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_help(name: str) -> None:
+    command = load(name)
+    assert command.help
+    assert command.name == name
+
+
+def test_an_unknown_command_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    answer = timmy("servces", data=tmp_path)
+    assert answer.returncode == 2
+    assert "services" in answer.stderr
+
+
+def test_a_wrong_setting_is_one_line_and_nothing_is_written(tmp_path: Path) -> None:
+    assert timmy("config", "set", "node.port", "7001", data=tmp_path).returncode == 0
+    before = (tmp_path / "timmy.toml").read_text()
+    answer = timmy("config", "set", "node.prot", "1", data=tmp_path)
+    assert answer.returncode == 2
+    assert answer.stderr.strip().count("\n") == 0
+    assert "did you mean 'port'" in answer.stderr
+    assert (tmp_path / "timmy.toml").read_text() == before
+
+
+def test_keys_leave_only_encrypted(tmp_path: Path) -> None:
+    from nostr.key import load_or_create
+
+    key = load_or_create(tmp_path / "keys" / "owner.key")
+    exported = timmy("keys", "export", "owner", data=tmp_path, TIMMY_PASSPHRASE="correct horse")
+    assert exported.stdout.startswith("ncryptsec1")
+    assert key.hex not in exported.stdout + exported.stderr
+    listing = timmy("keys", "list", "--json", data=tmp_path)
+    assert key.public in listing.stdout
+    assert key.hex not in listing.stdout
+    command = [sys.executable, "-m", "node.cli", "keys", "import", "image", "--data", str(tmp_path)]
+    env = {**os.environ, "TIMMY_PASSPHRASE": "correct horse"}
+    imported = subprocess.run(
+        command, env=env, input=exported.stdout, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert imported.returncode == 0, imported.stderr
+    assert load_or_create(tmp_path / "keys" / "image.key").public == key.public
+    assert (tmp_path / "keys" / "image.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_doctor_on_a_fresh_folder_finds_nothing_wrong(tmp_path: Path) -> None:
+    answer = timmy("doctor", "--json", data=tmp_path, TIMMY_NODE_PORT="0")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    (tmp_path / "keys").mkdir(exist_ok=True)
+    (tmp_path / "keys" / "owner.key").write_text("00")
+    (tmp_path / "keys" / "owner.key").chmod(0o644)
+    answer = timmy("doctor", data=tmp_path, TIMMY_NODE_PORT="0")
+    assert answer.returncode == 4
+    assert "chmod 600" in answer.stdout
+
+
+def test_help_is_quick(tmp_path: Path) -> None:
+    began = time.process_time()
+    timmy("--help", data=tmp_path)
+    assert time.process_time() - began < 1
