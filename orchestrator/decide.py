@@ -91,7 +91,7 @@ def resume(run: Run, at: int) -> tuple[Effect, ...]:
     turn = _Turn(run, at)
     match run.phase:
         case Phase.OPENED:
-            turn.do(MakeBill(run.terms.price_msat, run.terms.valid_until))
+            turn.do(MakeBill(run.terms.price_msat, run.terms.valid_until, run.terms.hold))
         case Phase.BILLED if run.bill:
             turn.do(WatchBill(run.bill))
         case Phase.SETTLING if run.bill:
@@ -133,7 +133,7 @@ def _open(given: Open) -> tuple[Run, tuple[Effect, ...]]:
     turn = _Turn(opened(given.id, entry), given.at)
     turn.effects.append(Record(entry))
     if given.terms.price_msat:
-        turn.do(MakeBill(given.terms.price_msat, given.terms.valid_until))
+        turn.do(MakeBill(given.terms.price_msat, given.terms.valid_until, given.terms.hold))
     else:
         turn.note("paid", received_msat=0)
         _press_on(turn)

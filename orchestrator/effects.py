@@ -210,6 +210,7 @@ class MakeBill:
 
     amount_msat: int
     expires_at: int
+    hold: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ transaction that writes the payment intent, so that parallel runs cannot overrun
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from nostr.event import Event
 from nostr.outbox import OUTBOX_SCHEMA, Outbox
 from orchestrator.effects import Pay
 from orchestrator.errors import CapReached, OrchestratorError
-from orchestrator.run import Artefact, Entry, Phase, Run, UnitKey, rebuild
+from orchestrator.recipe import Recipe
+from orchestrator.run import Artefact, Entry, Run, UnitKey, rebuild
 
 SCHEMA = """
 CREATE TABLE run (
@@ -62,6 +63,8 @@ CREATE TABLE outcome (
   at INTEGER NOT NULL, PRIMARY KEY (run, step, idx, attempt)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX outcome_provider ON outcome(provider, kind);
+CREATE TABLE shelf (d TEXT PRIMARY KEY, event TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE refusal (request TEXT PRIMARY KEY, reason TEXT NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE refund_due (
   run TEXT PRIMARY KEY, buyer TEXT NOT NULL, amount_msat INTEGER NOT NULL, target TEXT NOT NULL, state TEXT NOT NULL,
   reason TEXT NOT NULL, at INTEGER NOT NULL
@@ -193,6 +196,44 @@ class Journal:
             " coalesce(sum(spent_msat), 0) AS spent_msat,"
             " (SELECT coalesce(sum(amount_msat), 0) FROM refund_due WHERE state != 'paid') AS refunds_due_msat FROM run"
         )
+
+    async def shelf(self, recipe: Recipe, make: Callable[[], Event]) -> Event:
+        """The event under which this recipe stands; `make` signs a new one where the document has changed."""
+        row = await self.db.fetch_one("SELECT event FROM shelf WHERE d = ?", (recipe.d,))
+        if row is not None and (event := Event.from_json(row["event"])).content == recipe.dumps():
+            return event
+        event = make()
+        await self.db.write(
+            lambda conn: conn.execute("INSERT OR REPLACE INTO shelf VALUES (?,?)", (recipe.d, event.to_json().decode()))
+        )
+        return event
+
+    async def refuse(self, request: Event, answer: Event, relays: Sequence[str], reason: str) -> bool:
+        """Answer a request that begins no run. False if it was answered before."""
+
+        def work(conn: sqlite3.Connection) -> bool:
+            values = (request.id, reason, self._clock())
+            if not conn.execute("INSERT OR IGNORE INTO refusal VALUES (?,?,?)", values).rowcount:
+                return False
+            Outbox.put(conn, answer, relays, now=self._clock())
+            return True
+
+        return await self.db.write(work)
+
+    async def known(self, request_id: str) -> bool:
+        """Whether this request has a run or was refused."""
+        row = await self.db.fetch_one(
+            "SELECT 1 FROM run WHERE id = ? UNION SELECT 1 FROM refusal WHERE request = ?", (request_id, request_id)
+        )
+        return row is not None
+
+    async def open_runs_of(self, buyer: str) -> int:
+        row = await self.db.fetch_one(
+            "SELECT count(*) AS n FROM run WHERE buyer = ?"
+            " AND state IN ('opened', 'billed', 'running', 'settling', 'refunding')",
+            (buyer,),
+        )
+        return int(row["n"]) if row else 0
 
     # --- refunds of prepaid runs ------------------------------------------------------------------------------------
 
@@ -375,8 +416,3 @@ def _project_payment(conn: sqlite3.Connection, run: Run, entry: Entry) -> None:
             conn.execute(f"UPDATE payment SET outcome = 'lost' {one}", where)
         case "gated" if not entry.data["ok"]:
             conn.execute(f"UPDATE payment SET outcome = 'lost' {one}", where)
-
-
-def owed_to(run: Run) -> int:
-    """What a failed prepaid run owes its buyer, msat."""
-    return run.received_msat if run.phase is Phase.REFUNDING else 0

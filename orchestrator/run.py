@@ -236,6 +236,7 @@ class Terms:
     valid_until: int
     network: str = "regtest"
     hedge: bool = True
+    hold: bool = True  # the buyer's payment is locked, where our wallet can, and taken at the end
     fee_ppm: int = 5000
     fee_base_msat: int = 1000
     receipts: str = "public"

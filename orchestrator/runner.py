@@ -360,7 +360,7 @@ class Runner:
     async def _make_bill(self, live: _Live, effect: MakeBill) -> Input:
         run = live.run
         bill = await self.till.make_bill(
-            run.id, effect.amount_msat, effect.expires_at, self._secret(run.id), _words(run)
+            effect.amount_msat, effect.expires_at, self._secret(run.id), _words(run), hold=effect.hold
         )
         if bill is None:
             return BillGone(self.clock(), "our wallet could not make an invoice; please try again later")

@@ -33,10 +33,10 @@ async def nobody(target: str, buyer: str, msat: int) -> str | None:
 
 
 class Till:
-    """One wallet. `hold` False never locks, always takes; `resolve` finds where a refund can go."""
+    """One wallet. `resolve` finds where a refund can go."""
 
-    def __init__(self, wallet: Wallet, clock: Clock, *, hold: bool = True, resolve: Resolve = nobody) -> None:
-        self.wallet, self._clock, self._hold, self._resolve = wallet, clock, hold, resolve
+    def __init__(self, wallet: Wallet, clock: Clock, *, resolve: Resolve = nobody) -> None:
+        self.wallet, self._clock, self._resolve = wallet, clock, resolve
         self._hints: dict[str, asyncio.Event] = {}
         self._listener: asyncio.Task[None] | None = None
 
@@ -51,15 +51,17 @@ class Till:
 
     # --- from the buyer ---------------------------------------------------------------------------------------------
 
-    async def make_bill(self, run_id: str, amount_msat: int, expires_at: int, secret: bytes, words: str) -> Bill | None:
-        """An invoice of this run; with hold, always the one with the same hash. None when the time is over."""
+    async def make_bill(
+        self, amount_msat: int, expires_at: int, secret: bytes, words: str, *, hold: bool
+    ) -> Bill | None:
+        """An invoice of a run; with hold, always the one with the same hash. None when the time is over."""
         payment_hash = hashlib.sha256(secret).hexdigest()
         for pause in _pauses():
             left = expires_at - self._clock()
             if left <= 0:
                 return None
             try:
-                if self._hold and self.wallet.caps.hold:
+                if hold and self.wallet.caps.hold:
                     old = await self.wallet.lookup_invoice(payment_hash)
                     made = old or await self.wallet.make_hold_invoice(
                         amount_msat, payment_hash, description=words, expiry=left

@@ -1,0 +1,242 @@
+"""Timmy's hands: what `Runner` wants from the world, done over relays, file servers and decoders."""
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+
+from market.directory import Directory, Offer
+from market.errors import FetchFailed, FetchRefused
+from market.fetch import Limits, fetch
+from market.job import JobRequest
+from nostr.blossom import BlossomClient
+from nostr.clock import Clock
+from nostr.errors import BlossomError, RelayError
+from nostr.event import Event
+from nostr.filter import Filter
+from nostr.key import SecretKey
+from nostr.outbox import Outbox
+from nostr.pool import Pool
+from orchestrator.effects import Ask, Check, Fetch
+from orchestrator.gates import judge
+from orchestrator.journal import Journal
+from orchestrator.run import Artefact, Attempt, Candidate, Run, Unit, Verdict
+from orchestrator.runner import FetchError
+
+log = logging.getLogger("timmy")
+
+TEXT_KEPT = 64 * 1024
+TRIES = (1, 3, 10)  # seconds before a download or upload is tried again
+Rank = Callable[[Ask, Sequence[Offer], "Experience"], list[Candidate]]
+Reviewer = Callable[[Run, Unit, Attempt, int, str], list[Event]]
+
+
+class Experience:
+    """Our own record with each provider of one kind: how often it delivered well, and how fast."""
+
+    def __init__(self, rows: Iterable[object]) -> None:
+        self._rows = {row["provider"]: row for row in rows}  # type: ignore[index]
+
+    def counts(self, provider: str) -> tuple[int, int]:
+        """(attempts, good ones)."""
+        row = self._rows.get(provider)
+        return (int(row["n"]), int(row["good"] or 0)) if row else (0, 0)  # type: ignore[index]
+
+    def chance(self, provider: str, *, own: bool) -> float:
+        """Chance that the next attempt is good. Strangers start at 0.9, our own workers at 0.97; experience counts."""
+        attempts, good = self.counts(provider)
+        prior = 0.97 if own else 0.9
+        return (good + 10 * prior) / (attempts + 10)
+
+    def seconds(self, provider: str) -> float | None:
+        row = self._rows.get(provider)
+        return float(row["seconds"]) if row and row["seconds"] is not None else None  # type: ignore[index]
+
+
+class Files:
+    """Artefacts by their hash in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def path(self, sha256: str) -> Path:
+        return self.folder / sha256
+
+    def keep(self, data: bytes) -> str:
+        """Store bytes durably; their hash."""
+        sha = hashlib.sha256(data).hexdigest()
+        if not self.path(sha).exists():
+            fresh = self.folder / f"{sha}.{os.getpid()}.new"
+            fresh.write_bytes(data)
+            fresh.replace(self.path(sha))
+        return sha
+
+    def adopt(self, path: Path, sha256: str) -> Path:
+        """Take a downloaded file in under its hash."""
+        if path != self.path(sha256):
+            path.replace(self.path(sha256))
+        return self.path(sha256)
+
+    def prune(self, older_than: float) -> int:
+        """Remove what was not touched since; the number of files."""
+        old = [path for path in self.folder.iterdir() if path.stat().st_mtime < older_than]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)
+
+
+class TimmysHands:
+    """`servers` are our own file servers, tried in order; `allow` are hosts on private networks files may come from."""
+
+    def __init__(
+        self,
+        *,
+        key: SecretKey,
+        pool: Pool,
+        outbox: Outbox,
+        journal: Journal,
+        directory: Directory,
+        files: Files,
+        servers: Sequence[str],
+        allow: Collection[str],
+        own: Callable[[], frozenset[str]],
+        rank: Rank,
+        reviewer: Reviewer,
+        clock: Clock,
+    ) -> None:
+        self._key, self._pool, self._outbox, self._journal = key, pool, outbox, journal
+        self._directory, self._files, self._servers, self._allow = directory, files, tuple(servers), tuple(allow)
+        self._own, self._rank, self._reviewer, self._clock = own, rank, reviewer, clock
+        self._uploads = [BlossomClient(server, key, clock=clock) for server in servers]
+        self._decoders = asyncio.Semaphore(2)
+
+    # --- providers --------------------------------------------------------------------------------------------------
+
+    async def offers(self, run: Run, ask: Ask) -> tuple[Candidate, ...]:
+        return tuple(await self.candidates(ask))
+
+    async def candidates(self, ask: Ask) -> list[Candidate]:
+        """Living offers of a kind within the cap, best first; the directory is asked anew where it knows none."""
+        own = self._own()
+        found = self._living(ask, own)
+        if not found:
+            try:
+                await self._directory.load([ask.kind], timeout=3)
+            except RelayError as error:
+                log.warning("the directory cannot be asked: %s", error)
+            found = self._living(ask, own)
+        return self._rank(ask, found, Experience(await self._journal.outcomes(ask.kind)))
+
+    def _living(self, ask: Ask, own: frozenset[str]) -> list[Offer]:
+        return [
+            offer
+            for offer in self._directory.offers(ask.kind, dead=False)
+            if offer.provider != self._key.public
+            and (not ask.pinned or offer.provider in ask.pinned)
+            and (not ask.own_only or offer.provider in own)
+        ]
+
+    async def recall(self, request_id: str, relays: Sequence[str]) -> list[Event]:
+        where = list(dict.fromkeys([*self._pool.relays, *relays]))
+        try:
+            found = await self._pool.fetch(Filter(tags={"e": [request_id]}), relays=where, timeout=5)
+        except RelayError as error:
+            log.warning("order %s cannot be looked up: %s", request_id[:8], error)
+            return []
+        return sorted(found, key=lambda event: event.created_at)
+
+    def review(self, run: Run, unit: Unit, attempt: Attempt, stars: int, text: str) -> list[Event]:
+        return self._reviewer(run, unit, attempt, stars, text)
+
+    # --- files ------------------------------------------------------------------------------------------------------
+
+    async def fetch(self, run: Run, fetch: Fetch) -> Artefact:
+        url, text = str(fetch.source.get("url") or ""), str(fetch.source.get("text") or "")
+        if not url:
+            data = text.encode()
+            if len(data) > min(TEXT_KEPT, fetch.max_bytes):
+                raise FetchError(f"a text of {len(data)} bytes, {TEXT_KEPT} are taken")
+            sha = await asyncio.to_thread(self._files.keep, data)
+            return Artefact(sha, fetch.out.mime if "*" not in fetch.out.mime else "text/plain", len(data), "", text)
+        return await self._download(url, str(fetch.source.get("sha256") or "") or None, fetch)
+
+    async def _download(self, url: str, sha256: str | None, wanted: Fetch) -> Artefact:
+        """The file, from the seller's server to our folder and our own server."""
+        limits = Limits(max_bytes=wanted.max_bytes, seconds=180)
+        for pause in (*TRIES, None):
+            try:
+                got = await fetch(
+                    url, limits, allow_loopback_hosts=(*self._servers, *self._allow), into=self._files.folder,
+                    sha256=sha256,
+                )  # fmt: skip
+                break
+            except FetchFailed as error:
+                if pause is None:
+                    raise FetchError(str(error)) from None
+                await asyncio.sleep(pause)
+            except FetchRefused as error:
+                raise FetchError(str(error)) from None
+        assert got.path is not None
+        path = await asyncio.to_thread(self._files.adopt, got.path, got.sha256)
+        if got.mime.startswith("text/") or got.mime == "application/json":
+            text = (await asyncio.to_thread(path.read_bytes)).decode(errors="replace")
+            if wanted.out.mime.startswith("text/") or wanted.out.mime == "application/json":
+                return Artefact(got.sha256, wanted.out.mime, got.size, "", text[:TEXT_KEPT])
+        return Artefact(got.sha256, got.mime, got.size, await self.host(path, got.mime))
+
+    async def host(self, path: Path, mime: str) -> str:
+        """Put a file on our own server; its URL. Raises FetchError."""
+        reasons: list[str] = []
+        for pause in (*TRIES, None):
+            for client in self._uploads:
+                try:
+                    return (await client.upload(path, mime)).url
+                except (BlossomError, OSError) as error:
+                    reasons.append(str(error))
+            if pause is not None:
+                await asyncio.sleep(pause)
+        raise FetchError("our own file server does not take it: " + (reasons[-1] if reasons else "none is set"))
+
+    async def check(self, check: Check) -> tuple[Verdict, Artefact]:
+        return await judge(check, self._files.path(check.artefact.sha256), at_once=self._decoders)
+
+    async def present(self, artefact: Artefact) -> bool:
+        path = self._files.path(artefact.sha256)
+        if not await asyncio.to_thread(path.exists):
+            return False
+        await asyncio.to_thread(os.utime, path)
+        return True
+
+    # --- the buyer --------------------------------------------------------------------------------------------------
+
+    def relays_for(self, request: JobRequest) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*self._pool.relays, *request.relays]))[:10]
+
+    async def whisper(self, event: Event, relays: Sequence[str]) -> None:
+        await self._pool.publish(event, relays, timeout=5)
+
+    def stirred(self) -> None:
+        self._outbox.wake()
+
+
+def rank_by_cost(own: Callable[[], frozenset[str]]) -> Rank:
+    """Least price over the chance of success, delay counted at one msat a millisecond."""
+
+    def rank(ask: Ask, offers: Sequence[Offer], experience: Experience) -> list[Candidate]:
+        mine, found = own(), []
+        for offer in offers:
+            price = offer.expected_msat if offer.expected_msat is not None else ask.cap_msat
+            if price > ask.cap_msat:
+                continue
+            is_own = offer.provider in mine
+            chance = experience.chance(offer.provider, own=is_own) * max(0.05, offer.liveness)
+            seconds = experience.seconds(offer.provider)
+            cost = price / chance + 20 * (seconds or ask.seconds / 10)
+            factors = {"price_msat": price, "chance": round(chance, 3), "seconds": seconds, "cost_msat": round(cost)}
+            found.append(Candidate(offer.provider, price, offer.name, offer.relays, is_own, seconds, None, factors))
+        return sorted(found, key=lambda candidate: float(candidate.factors["cost_msat"]))
+
+    return rank

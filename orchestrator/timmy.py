@@ -1,0 +1,401 @@
+"""Timmy in the shell: hears requests for his recipes (5260), quotes, and has `Runner` do the rest.
+
+What he stands on, and what becomes of it on `kill -9`: the journal (durable, see there), the outbox in the same file
+(sent again), the files folder (by hash, fetched again if torn), relays and wallet (asked again). Nothing else is kept.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+
+from dvms.serve import own_files
+from market.directory import Directory
+from market.errors import BadRequest
+from market.job import JobRequest, build_feedback
+from market.kinds import DELETION, FEEDBACK, JOB_COMPOSITE, result_kinds
+from nostr.clock import Clock, system_clock
+from nostr.event import Event
+from nostr.filter import Filter
+from nostr.key import SecretKey, load_or_create
+from nostr.outbox import Outbox
+from nostr.pool import Pool
+from orchestrator.effects import Ask, Cancel, Open
+from orchestrator.errors import InputError, OrchestratorError, QuoteError
+from orchestrator.hands import Experience, Files, TimmysHands, rank_by_cost
+from orchestrator.journal import Journal
+from orchestrator.price import Line, Quote, quote
+from orchestrator.recipe import Recipe
+from orchestrator.run import Run, Terms
+from orchestrator.runner import Runner
+from orchestrator.settings import OrchestratorSettings
+from orchestrator.shelf import recipes_for_sale
+from orchestrator.storefront import MOVED, Storefront, recipe_event
+from orchestrator.till import Till
+from wallet import open_wallet
+from wallet.interface import Wallet, WalletError
+from wallet.msat import show
+
+log = logging.getLogger("timmy")
+
+MAX_AGE = 3600  # seconds that a request may be old when it is heard, also after a time away
+PATIENCE = (1, 2, 5, 10)  # seconds between tries to reach the wallet
+DAY = 86_400
+
+
+class AlreadyRunning(OrchestratorError):
+    """Another process works on this data folder."""
+
+
+class Timmy:
+    """One orchestrator at work. Made by `opened`."""
+
+    def __init__(
+        self,
+        *,
+        key: SecretKey,
+        settings: OrchestratorSettings,
+        pool: Pool,
+        outbox: Outbox,
+        journal: Journal,
+        directory: Directory,
+        hands: TimmysHands,
+        till: Till,
+        own: Callable[[], frozenset[str]],
+        clock: Clock,
+    ) -> None:
+        self.key, self.settings, self.pool, self.journal, self.clock = key, settings, pool, journal, clock
+        self._outbox, self._directory, self._hands, self._till, self._own = outbox, directory, hands, till, own
+        relay = pool.relays[0] if pool.relays else ""
+        self.runner = Runner(key, journal, till, hands, clock, relay=relay)
+        self.recipes: dict[str, Recipe] = {}
+        self.events: dict[str, Event] = {}
+        self._prices: dict[str, int] = {}
+        self._hearing: set[str] = set()
+
+    async def stock(self, recipes: Sequence[Recipe]) -> None:
+        """Put these recipes up for sale."""
+        for recipe in recipes:
+            sign = partial(recipe_event, self.key, recipe, at=self.clock())
+            self.events[recipe.d] = await self.journal.shelf(recipe, sign)
+            self.recipes[recipe.d] = recipe
+
+    # --- prices -----------------------------------------------------------------------------------------------------
+
+    async def plan(self, recipe: Recipe) -> list[Line]:
+        """What each step would cost now, from the best provider. Raises QuoteError where nobody sells one."""
+        lines = []
+        own = self._own()
+        for name in recipe.order:
+            step = recipe.steps[name]
+            found = await self._hands.candidates(Ask(name, 0, 0, step.kind, step.max_msat, step.seconds, tuple(step.p)))
+            if not found:
+                if step.optional:
+                    continue
+                raise QuoteError(f"nobody sells step {name!r} (kind {step.kind}) within {show(step.max_msat)} now")
+            best = found[0]
+            experience = Experience(await self.journal.outcomes(step.kind))
+            is_own = best.pubkey in own
+            lines.append(
+                Line(
+                    step=name, kind=step.kind, count=step.most if step.each else 1, price_msat=best.price_msat,
+                    chance=experience.chance(best.pubkey, own=is_own), tries=step.tries, buy=step.buy,
+                    pays_for_failures=not is_own, optional=step.optional,
+                )
+            )  # fmt: skip
+        return lines
+
+    async def quote(self, recipe: Recipe) -> Quote:
+        """The price of a recipe now. Raises QuoteError."""
+        doc = recipe.doc
+        fixed = doc.price.msat if doc.price.policy == "fixed" else None
+        lines = await self.plan(recipe)
+        load = self.runner.running / self.settings.max_runs
+        return await asyncio.to_thread(
+            quote, lines, self.settings.rules(), margin=doc.price.margin or 0.0, load=load,
+            min_msat=doc.price.min_msat, fixed_msat=fixed, seed=self.events[recipe.d].id,
+        )  # fmt: skip
+
+    async def announced_price(self, recipe: Recipe) -> int | None:
+        """The price for the shop window, msat; None while a step has no seller."""
+        try:
+            price = (await self.quote(recipe)).price_msat
+        except QuoteError as error:
+            log.info("%s is not for sale now: %s", recipe.d, error)
+            return None
+        self._prices[recipe.d] = price
+        return price
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    async def hear(self, event: Event) -> None:
+        """A 5260, a cancellation, or an answer to one of our orders."""
+        if event.kind == JOB_COMPOSITE:
+            await self._request(event)
+        elif event.kind == DELETION:
+            self._cancellation(event)
+        else:
+            self.runner.hear(event)
+
+    async def _request(self, event: Event) -> None:
+        """Sell, or say why not. Once for each request."""
+        if event.id in self._hearing or event.pubkey == self.key.public:
+            return
+        if event.created_at < self.clock() - MAX_AGE or (event.expiration or self.clock() + 1) <= self.clock():
+            return
+        self._hearing.add(event.id)
+        try:
+            if await self.journal.known(event.id):
+                return
+            request = JobRequest.parse(event, self.key)
+            if self.key.public not in request.providers:
+                return
+            await self.runner.open(await self._opening(request), request)
+        except (BadRequest, InputError, QuoteError) as error:
+            await self._refuse(event, str(error))
+        finally:
+            self._hearing.discard(event.id)
+
+    async def _opening(self, request: JobRequest) -> Open:
+        """Terms for this request. Raises InputError and QuoteError in words for the buyer."""
+        recipe = self._recipe_of(request)
+        inputs = recipe.read_inputs([(item.value, item.type) for item in request.inputs], request.params)
+        if await self.journal.open_runs_of(request.customer) >= self.settings.per_key:
+            raise QuoteError(f"you have {self.settings.per_key} composites under way already; please wait for one")
+        offer = await self.quote(recipe)
+        price = self._agreed(recipe, offer)
+        if request.bid_msat is not None and request.bid_msat < price:
+            raise QuoteError(f"this costs {show(price)}, your bid was {show(request.bid_msat)}")
+        now, caps = self.clock(), self._till.wallet.caps
+        short = not caps.real_money or recipe.doc.seconds <= self.settings.hold_seconds
+        terms = Terms(
+            price_msat=price,
+            soft_msat=min(offer.soft_msat, price),
+            hard_msat=max(offer.hard_msat, price),
+            seconds=recipe.doc.seconds,
+            valid_until=now + self.settings.quote_seconds,
+            network=caps.network,
+            hedge=self.settings.hedge,
+            hold=self.settings.hold == "auto" and short,
+            receipts=self.settings.receipts,
+            sealed=self.settings.sealed,
+            relays=self.pool.relays,
+            lines=offer.lines,
+        )
+        refund_to = request.param("refund") or request.event.first("refund") or ""
+        return Open(
+            now,
+            request.id,
+            self.key.public,
+            request.customer,
+            recipe,
+            self.events[recipe.d].id,
+            inputs,
+            terms,
+            refund_to,
+        )
+
+    def _recipe_of(self, request: JobRequest) -> Recipe:
+        """Named by `recipe` (name, address or event id) or an `a` tag; where only one is sold, that one."""
+        named = request.param("recipe") or request.event.first("a") or ""
+        if not named and len(self.recipes) == 1:
+            return next(iter(self.recipes.values()))
+        for d, recipe in self.recipes.items():
+            if named in (d, self.events[d].id, self.events[d].address):
+                return recipe
+        raise InputError(f"name a recipe in the parameter `recipe`: {', '.join(self.recipes)}")
+
+    def _agreed(self, recipe: Recipe, offer: Quote) -> int:
+        """The announced price, as long as the market has not moved away from it."""
+        announced = self._prices.get(recipe.d)
+        if announced and abs(offer.price_msat - announced) <= MOVED * announced:
+            return announced
+        self._prices[recipe.d] = offer.price_msat
+        return offer.price_msat
+
+    async def _refuse(self, event: Event, reason: str) -> None:
+        try:
+            request = JobRequest.parse(event, self.key)
+        except BadRequest:
+            request = JobRequest.outline(event)
+        answer = build_feedback(self.key, request, "error", reason, created_at=self.clock())
+        if await self.journal.refuse(event, answer, self._hands.relays_for(request), reason):
+            log.info("request %s refused: %s", event.id[:8], reason)
+            self._outbox.wake()
+
+    def _cancellation(self, event: Event) -> None:
+        """A kind 5 of the buyer (NIP-09)."""
+        for named in event.values("e"):
+            run = self.runner.get(named)
+            if run is not None and run.buyer == event.pubkey:
+                self.runner.feed(named, Cancel(self.clock(), "cancelled by the buyer"))
+
+    # --- the loops --------------------------------------------------------------------------------------------------
+
+    async def listen(self, started: asyncio.Event) -> None:
+        """Take in what is addressed to us, for ever."""
+        kinds = {FEEDBACK, JOB_COMPOSITE}
+        for recipe in self.recipes.values():
+            for step in recipe.steps.values():
+                kinds |= result_kinds(step.kind)
+        since = self.clock() - MAX_AGE
+        mine = Filter(kinds=kinds, tags={"p": [self.key.public]}, since=since)
+        withdrawals = Filter(kinds=[DELETION], tags={"k": [str(JOB_COMPOSITE)]}, since=since)
+        async with self.pool.subscribe(mine, withdrawals) as sub, asyncio.TaskGroup() as group:
+            group.create_task(self._until_stored(sub.eose, started))
+            async for event in sub:
+                if event.kind == JOB_COMPOSITE:
+                    group.create_task(self._hear_safely(event))
+                else:
+                    await self.hear(event)
+
+    async def _hear_safely(self, event: Event) -> None:
+        """One request that breaks must not end the others."""
+        try:
+            await self.hear(event)
+        except OrchestratorError:
+            log.exception("request %s failed", event.id[:8])
+
+    @staticmethod
+    async def _until_stored(eose: Callable[[], Awaitable[object]], started: asyncio.Event) -> None:
+        try:
+            async with asyncio.timeout(10):
+                await eose()
+        except TimeoutError:
+            log.warning("no relay has answered yet; Timmy goes on trying")
+        started.set()
+
+    async def tidy(self, files: Files) -> None:
+        """Once a day: artefacts that nobody asked for in a while go."""
+        while True:
+            gone = await asyncio.to_thread(files.prune, time.time() - self.settings.keep_days * DAY)
+            if gone:
+                log.info("%d old artefacts removed", gone)
+            await asyncio.sleep(DAY)
+
+
+@asynccontextmanager
+async def opened(
+    settings: OrchestratorSettings,
+    *,
+    data: Path,
+    relays: Sequence[str],
+    wallet: str | Wallet,
+    clock: Clock = system_clock,
+    recipes: Sequence[Recipe] | None = None,
+) -> AsyncIterator[Timmy]:
+    """A Timmy that sells while the context lasts. Raises AlreadyRunning, RecipeError."""
+    folder = data / "orchestrator"
+    for_sale = list(recipes) if recipes is not None else recipes_for_sale(settings.recipes, folder / "recipes")
+    with _exclusive(folder):
+        key = load_or_create(data / "keys" / "orchestrator.key")
+        async with AsyncExitStack() as stack:
+            limits = settings.limits(own_keys(data))
+            journal = await Journal.open(folder / "timmy.db", limits=limits, clock=clock)
+            stack.push_async_callback(journal.close)
+            pool = await stack.enter_async_context(Pool(relays, key=key, clock=clock))
+            purse = await _enter_wallet(stack, wallet, key)
+            outbox = Outbox(journal.db, pool, clock)
+            outbox.start()
+            stack.push_async_callback(outbox.close)
+            directory = Directory(pool, clock)
+            directory.watch()
+            stack.push_async_callback(directory.close)
+            files = Files(folder / "files")
+            till = Till(purse, clock)
+            till.start()
+            stack.push_async_callback(till.close)
+
+            def own() -> frozenset[str]:
+                return own_keys(data)
+
+            hands = TimmysHands(
+                key=key, pool=pool, outbox=outbox, journal=journal, directory=directory, files=files,
+                servers=[settings.blossom] if settings.blossom else [own_files(relays)],
+                allow=settings.allow_hosts, own=own, rank=rank_by_cost(own), reviewer=lambda *given: [], clock=clock,
+            )  # fmt: skip
+            timmy = Timmy(
+                key=key, settings=settings, pool=pool, outbox=outbox, journal=journal, directory=directory,
+                hands=hands, till=till, own=own, clock=clock,
+            )  # fmt: skip
+            await timmy.stock(for_sale)
+            stack.push_async_callback(timmy.runner.close)
+            taken_up = await timmy.runner.start()
+            if taken_up:
+                log.info("%d runs taken up again", taken_up)
+            storefront = Storefront(
+                key, pool, clock, timmy.recipes, timmy.events, price_of=timmy.announced_price,
+                busy=lambda: timmy.runner.running, name=settings.name, picture=settings.picture, lud16=settings.lud16,
+            )  # fmt: skip
+            started = asyncio.Event()
+            tasks = [asyncio.create_task(timmy.listen(started)), asyncio.create_task(timmy.tidy(files))]
+            if settings.announce:
+                tasks.append(asyncio.create_task(storefront.run()))
+            stack.push_async_callback(_stop, tasks)
+            await started.wait()
+            try:
+                yield timmy
+            finally:
+                if settings.announce:
+                    await storefront.withdraw()
+
+
+async def serve(
+    settings: OrchestratorSettings,
+    *,
+    data: Path,
+    relays: Sequence[str],
+    wallet: str | Wallet,
+    ready: Callable[[Timmy], None] = lambda timmy: None,
+) -> None:
+    """Sell until cancelled."""
+    async with opened(settings, data=data, relays=relays, wallet=wallet) as timmy:
+        ready(timmy)
+        await asyncio.Event().wait()
+
+
+def own_keys(data: Path) -> frozenset[str]:
+    """Public keys of this box's parts."""
+    return frozenset(path.read_text().strip() for path in (data / "keys").glob("*.pub"))
+
+
+async def _enter_wallet(stack: AsyncExitStack, wallet: str | Wallet, key: SecretKey) -> Wallet:
+    """The wallet, entered; waited for as long as it takes."""
+    tries = 0
+    while True:
+        purse = open_wallet(wallet, key=key) if isinstance(wallet, str) else wallet
+        try:
+            return await stack.enter_async_context(purse)
+        except WalletError as error:
+            log.warning("the wallet cannot be reached yet: %s", error)
+        await asyncio.sleep(PATIENCE[min(tries, len(PATIENCE) - 1)])
+        tries += 1
+
+
+async def _stop(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """One Timmy a folder. The kernel frees the lock on any death."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fd = os.open(folder / "timmy.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(f"an orchestrator runs already on {folder}") from None
+        yield
+    finally:
+        os.close(fd)
+
+
+__all__ = ["AlreadyRunning", "Run", "Timmy", "opened", "own_keys", "serve"]
