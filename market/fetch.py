@@ -19,6 +19,18 @@ INPUT: Final = Limits(max_bytes=64 << 20, seconds=60)
 RESULT: Final = Limits(max_bytes=512 << 20, seconds=180)
 
 
+_REACHED_AT: dict[str, str] = {}
+
+
+def reach(public: str, inner: str) -> None:
+    """Read files whose links begin with `public` from `inner` instead, which may be a private address.
+
+    For a node whose own files are named by an address that its parts can't reach themselves: containers, or a router
+    that does not send a box back to itself.
+    """
+    _REACHED_AT[public.rstrip("/") + "/"] = inner.rstrip("/") + "/"
+
+
 async def fetch(
     url: str,
     limits: Limits = INPUT,
@@ -32,6 +44,10 @@ async def fetch(
     Raises FetchRefused (not allowed, too large, wrong type or hash) and its child FetchFailed (the other side did not
     deliver: another try may help).
     """
+    for public, inner in _REACHED_AT.items():
+        if url.startswith(public):
+            url = inner + url.removeprefix(public)
+            allow_loopback_hosts = (*allow_loopback_hosts, inner)
     try:
         return await download(url, limits, allow_hosts=allow_loopback_hosts, into=into, sha256=sha256)
     except DownloadFailed as error:

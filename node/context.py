@@ -43,9 +43,13 @@ def relay_urls(data: Path, given: list[str] | None) -> list[str]:
     """The relays asked for, else the node's own as it is running now. Raises Unavailable."""
     if given:
         return given
-    elsewhere = load(data).section("node", NodeSettings).relay
-    if elsewhere:
-        return [elsewhere]
+    node = load(data).section("node", NodeSettings)
+    if node.relay:
+        if node.files:
+            from market.fetch import reach
+
+            reach(node.files, node.relay.replace("ws", "http", 1))
+        return [node.relay]
     try:
         return [(data / "run" / "relay.url").read_text().strip()]
     except FileNotFoundError:

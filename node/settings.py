@@ -37,6 +37,9 @@ class NodeSettings(BaseModel):
     relay: str = Field(
         "", description="ws:// address of this node's relay as its parts reach it; empty: the one in run/"
     )
+    files: str = Field(
+        "", description="http(s) address that links to this node's files begin with, if parts reach them at `relay`"
+    )
     announce_to: list[str] = Field(
         default_factory=lambda: ["wss://relay.damus.io", "wss://nos.lol", "wss://relay.primal.net"],
         description="public relays that hear of this node's services once public_url is set",

@@ -1,13 +1,18 @@
 """`timmy dvm TRADE`: one worker on any relay; `timmy dvm new` writes a service; `timmy inbox`: tasks for people."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+from rich.markup import escape
 from typer.core import TyperGroup
 
 from node.context import DataOption, JsonOption, RelayOption, data_dir, load_settings, out, print_json, relay_urls
-from node.errors import Unavailable, UsageComplaint
+from node.errors import NotDone, Unavailable, UsageComplaint
+from wallet.msat import show
+
+T = TypeVar("T")
 
 
 class _Trades(TyperGroup):
@@ -150,3 +155,118 @@ def refunds(
         out.print(f"{row['job'][:8]}  {row['state']:<8} {row['msat'] / 1000:g} sat  {row['detail'] or ''}")
     if not rows:
         out.print("no refunds")
+
+
+inbox = typer.Typer(no_args_is_help=True, help="Tasks for people: list, claim, deliver.")
+
+WhoOption = Annotated[str, typer.Option("--as", help="Who you are, where several people share the inbox.")]
+TaskArgument = Annotated[str, typer.Argument(help="The task: its id, or the first digits of it.")]
+
+
+def _with_inbox(data: Path | None, work: Callable[[Any], Awaitable[T]]) -> T:
+    """Run one thing on the node's inbox; what a person did wrong is a complaint."""
+    import asyncio
+
+    from dvms.human import Inbox
+    from dvms.human.inbox import InboxError
+
+    async def run() -> T:
+        opened = await Inbox.open(data_dir(data))
+        try:
+            return await work(opened)
+        finally:
+            await opened.close()
+
+    try:
+        return asyncio.run(run())
+    except InboxError as error:
+        raise NotDone(str(error)) from None
+
+
+@inbox.command("list")
+def inbox_list(
+    data: DataOption = None,
+    every: Annotated[bool, typer.Option("--all", help="Also delivered and withdrawn tasks.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tasks that wait for somebody, oldest first."""
+    from dataclasses import asdict
+
+    from dvms.human import TaskState
+
+    tasks = _with_inbox(data, lambda box: box.tasks(*(TaskState if every else ())))
+    if as_json:
+        print_json([asdict(task) for task in tasks])
+        return
+    for task in tasks:
+        who = f" by {task.who}" if task.who else ""
+        out.print(f"[bold]{task.id[:8]}[/]  {task.state}{who}  {show(task.price_msat)}  {escape(task.title)}")
+    if not tasks:
+        out.print("nothing to do")
+
+
+@inbox.command("show")
+def inbox_show(task: TaskArgument, data: DataOption = None) -> None:
+    """A task in full: its inputs, and what is wanted."""
+    found = _with_inbox(data, lambda box: box.get(task))
+    out.print(
+        f"[bold]{escape(found.title)}[/]\n{found.state}, {show(found.price_msat)}, kind {found.kind}, id {found.id}"
+    )
+    for number, item in enumerate(found.inputs, start=1):
+        out.print(f"{number}. {escape(str(item['text'] or item['url'] or ''))}", soft_wrap=True)
+        if item["path"]:
+            out.print(f"   {item['mime']}: {escape(item['path'])}", soft_wrap=True)
+    for name, value in found.params.items():
+        if value and name != "title":
+            out.print(f"{name}: {escape(str(value))}")
+
+
+@inbox.command("claim")
+def inbox_claim(
+    task: TaskArgument,
+    data: DataOption = None,
+    who: WhoOption = "me",
+    minutes: Annotated[int, typer.Option(help="For how long it is yours.")] = 60,
+) -> None:
+    """Take a task: nobody else can while your claim lasts."""
+    found = _with_inbox(data, lambda box: box.claim(task, who, minutes * 60))
+    out.print(f"{found.id[:8]} is yours for {minutes} min")
+
+
+@inbox.command("release")
+def inbox_release(task: TaskArgument, data: DataOption = None, who: WhoOption = "me") -> None:
+    """Give a claimed task back."""
+    found = _with_inbox(data, lambda box: box.release(task, who))
+    out.print(f"{found.id[:8]} is open again")
+
+
+@inbox.command("deliver")
+def inbox_deliver(
+    task: TaskArgument,
+    text: Annotated[str, typer.Argument(help="Your answer; for a form: `yes ...`, `2 1 3` or `7 ...`.")] = "",
+    data: DataOption = None,
+    file: Annotated[list[Path] | None, typer.Option("--file", help="A file to hand in; may be repeated.")] = None,
+    who: WhoOption = "me",
+) -> None:
+    """Hand in the work; the worker publishes it."""
+    found = _with_inbox(data, lambda box: box.deliver(task, who, text=text, files=file or []))
+    out.print(f"{found.id[:8]} is delivered")
+
+
+@inbox.command("here")
+def inbox_here(
+    data: DataOption = None, hours: Annotated[float, typer.Option(help="For so long; at most 12.")] = 12
+) -> None:
+    """Say that somebody is there to work: the heartbeat beats, and tasks are taken."""
+    import time
+
+    until = int(time.time() + min(hours, 12) * 3600)
+    _with_inbox(data, lambda box: box.present(until))
+    out.print(f"tasks are taken until {time.strftime('%H:%M', time.localtime(until))}")
+
+
+@inbox.command("away")
+def inbox_away(data: DataOption = None) -> None:
+    """Nobody is there: no new tasks are taken, claimed ones can still be delivered."""
+    _with_inbox(data, lambda box: box.present(0))
+    out.print("no new tasks are taken")
