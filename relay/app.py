@@ -11,7 +11,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from relay import blobs, information
+from relay import blobs, federation, information
 from relay.connection import Connection
 from relay.core import STATE, Relay, is_loopback
 from relay.errors import RelayError, StoreError
@@ -50,6 +50,7 @@ def build(
     for mount in mounts:
         mount(app)
     blobs.mount(app)
+    federation.mount(app, relay)
     app.router.add_route("*", "/", _root)
     return app
 

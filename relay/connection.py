@@ -5,6 +5,7 @@ for it; one that asks faster than it reads is not read from until it has caught 
 """
 
 import asyncio
+import re
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ SLOW_TASKS = 8
 AUTH_KEYS = 20
 
 _HEADS = [bytes((0x81, n)) if n < 126 else b"\x81\x7e" + n.to_bytes(2, "big") for n in range(4096)]
+_LONG_QUERY = re.compile(rb'\s*\[\s*"(?:REQ|COUNT)"\s*,\s*"([A-Za-z0-9:_.-]{1,64})"')
+_LONG_EVENT = re.compile(rb'\s*\[\s*"EVENT"')
+_EVENT_ID = re.compile(rb'"id"\s*:\s*"([0-9a-f]{64})"')
 _dumps = orjson.dumps
 
 
@@ -104,7 +108,7 @@ class Connection:
     def flush(self) -> None:
         parts, self._parts = self._parts, []
         transport = self._transport
-        if self.closed or transport.is_closing():
+        if not parts or self.closed or transport.is_closing():
             return
         transport.write(b"".join(parts))
         if transport.get_write_buffer_size() > self._most_pending:
@@ -150,7 +154,8 @@ class Connection:
         return 0 if self._transport.is_closing() else self._transport.get_write_buffer_size()
 
     async def drained(self, below: int) -> bool:
-        """Wait until fewer bytes wait; False where the client has gone."""
+        """Write what is queued and wait until at most so many bytes are unsent; False where the client has gone."""
+        self.flush()
         while not self.closed and not self._transport.is_closing():
             if self._transport.get_write_buffer_size() <= below:
                 return True
@@ -186,7 +191,7 @@ class Connection:
         """One client message. Whatever it is, the connection goes on."""
         relay = self.relay
         if len(data) > relay.settings.max_message_bytes:
-            self.notice(f"invalid: message is longer than {relay.settings.max_message_bytes} bytes")
+            self._too_long(data)
             return
         try:
             message = orjson.loads(data)
@@ -211,6 +216,18 @@ class Connection:
             relay.syncing.take(self, message)
         else:
             self.notice(f"invalid: unknown verb {verb[:20]!r}")
+
+    def _too_long(self, data: bytes) -> None:
+        """Answer without parsing: the sender of an event or query still learns which one it was."""
+        reason = f"invalid: message is longer than {self.relay.settings.max_message_bytes} bytes"
+        query, event = _LONG_QUERY.match(data), _LONG_EVENT.match(data)
+        ident = _EVENT_ID.search(data) if event else None
+        if query:
+            self.refuse(query[1].decode(), reason)
+        elif ident:
+            self.reply(ident[1].decode(), False, reason)
+        else:
+            self.notice(reason)
 
     def run(self, work: Any) -> None:
         """Run a coroutine that answers later; it ends with the connection."""

@@ -4,6 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from relay.errors import Refused
+from relay.filters import parse_filter
+
 Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Kind = Annotated[int, Field(ge=0, le=65535)]
 
@@ -38,11 +41,25 @@ class Upstream(BaseModel):
     url: str = Field(pattern=r"^wss?://", description="address of the other relay")
     direction: Literal["down", "up", "both"] = Field(default="both", description="down = fetch, up = publish")
     down: list[dict[str, Any]] = Field(
-        default_factory=lambda: [{"kinds": FEDERATED_KINDS}], description="filters of what is fetched"
+        default_factory=lambda: [
+            {"kinds": FEDERATED_KINDS},
+            {"kinds": [5], "#k": [str(kind) for kind in FEDERATED_KINDS]},
+        ],
+        description="filters of what is fetched",
     )
     up: list[dict[str, Any]] | None = Field(
         default=None, description="filters of what is published; none = everything signed by this node's keys"
     )
+
+    @field_validator("down", "up")
+    @classmethod
+    def _real_filters(cls, value: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        for wanted in value or []:
+            try:
+                parse_filter(wanted, 1_000_000)
+            except Refused as error:
+                raise ValueError(error.reason) from None
+        return value
 
 
 class RelaySettings(BaseModel):

@@ -42,7 +42,7 @@ def relay(
             host=node.host,
             port=node.port,
             mounts=mounts(load_settings(folder), folder),
-            reload=lambda: _settings(folder),
+            reload=lambda: _reloaded(folder),
             ready=lambda url: ready(f"relay {url}"),
         )
     )
@@ -163,6 +163,15 @@ def _settings(folder: Path) -> "RelaySettings":
     node = settings.section("node", NodeSettings)
     made = settings.section("relay", RelaySettings)
     return made if made.public_url or not node.public_url else made.model_copy(update={"public_url": node.public_url})
+
+
+def _reloaded(folder: Path) -> "RelaySettings":
+    from relay.errors import BadSettings
+
+    try:
+        return _settings(folder)
+    except UsageComplaint as mistake:
+        raise BadSettings(str(mistake)) from None
 
 
 def _url(folder: Path) -> str:

@@ -1,0 +1,67 @@
+"""The relay as its own process, started as a user starts it; it can be killed and measured."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+WAIT = 20.0
+
+
+class RelayProcess:
+    """`timmy relay --port 0 --data DIR`. Ready when constructed."""
+
+    def __init__(self, data: Path, **environment: str) -> None:
+        self.data = data
+        self.log = tempfile.TemporaryFile()
+        started = time.perf_counter()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "node.cli", "relay", "--port", "0", "--data", str(data)],
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env={**os.environ, **environment},
+            text=True,
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        self.started_in = time.perf_counter() - started
+        assert line.startswith("relay ws://"), f"{line!r}\n{self.stderr()}"
+        self.url = line.split()[1]
+
+    def stderr(self) -> str:
+        self.log.seek(0)
+        return self.log.read().decode()
+
+    def resident_mb(self) -> float:
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """As a power cut would, as far as a process can tell."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(WAIT)
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.terminate()
+        code = self.process.wait(WAIT)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+
+@contextmanager
+def relay_process(data: Path, **environment: str) -> Iterator[RelayProcess]:
+    running = RelayProcess(data, **environment)
+    try:
+        yield running
+    finally:
+        running.stop()
