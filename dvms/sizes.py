@@ -5,7 +5,14 @@ import re
 from dvms.service import Refused
 
 SMALLEST = 64
-RATIOS = {"square": (1, 1), "landscape": (16, 9), "portrait": (9, 16), "wide": (16, 9), "widescreen": (16, 9), "tall": (9, 16)}
+RATIOS = {
+    "square": (1, 1),
+    "landscape": (16, 9),
+    "portrait": (9, 16),
+    "wide": (16, 9),
+    "widescreen": (16, 9),
+    "tall": (9, 16),
+}
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -29,7 +36,14 @@ def parse_ratio(text: str) -> float:
 
 
 def choose_size(
-    *, size: str | None, ratio: str | None, width: int | None, height: int | None, default: tuple[int, int], largest: int, step: int = 2
+    *,
+    size: str | None,
+    ratio: str | None,
+    width: int | None,
+    height: int | None,
+    default: tuple[int, int],
+    largest: int,
+    step: int = 2,
 ) -> tuple[int, int]:
     """The size asked for, each side a multiple of `step`. A ratio keeps the default's area. Raises Refused beyond `largest`."""
     if size:

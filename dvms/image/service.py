@@ -27,9 +27,13 @@ class ImageParams(BaseModel):
     height: int | None = Field(None, description="pixels")
     seed: int | None = Field(None, description="the same seed and prompt give the same picture")
     negative_prompt: str = Field("", max_length=500, description="what to leave out")
-    style: str | None = Field(None, description="watercolour, pixel, poster, noir, pastel or ink; default: as the prompt says")
+    style: str | None = Field(
+        None, description="watercolour, pixel, poster, noir, pastel or ink; default: as the prompt says"
+    )
     steps: int | None = Field(None, ge=1, le=150, description="denoising steps (neural engines)")
-    guidance_scale: float | None = Field(None, ge=0, le=30, description="how closely to follow the prompt (neural engines)")
+    guidance_scale: float | None = Field(
+        None, ge=0, le=30, description="how closely to follow the prompt (neural engines)"
+    )
     strength: float = Field(0.6, ge=0, le=1, description="how far to move from an input picture")
 
 
@@ -38,16 +42,22 @@ class ImageSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    engine: str = Field(EMBEDDED, description='"storybook" (built in), or a diffusers pipeline: a hub id or a local folder')
+    engine: str = Field(
+        EMBEDDED, description='"storybook" (built in), or a diffusers pipeline: a hub id or a local folder'
+    )
     default_size: str = Field("1024x768", description="size where the customer names none")
     licence: str = Field("", description="licence of a diffusers model, told to customers")
     dtype: str = Field("auto", description="auto, float32, bfloat16 or float16")
-    offload: str = Field("auto", description="auto, none, model or sequential: what to keep out of the accelerator's memory")
+    offload: str = Field(
+        "auto", description="auto, none, model or sequential: what to keep out of the accelerator's memory"
+    )
     variant: str | None = Field(None, description="weights variant of the model, for instance fp16")
     local_files_only: bool = Field(False, description="never fetch model files")
     steps: int | None = Field(None, description="default denoising steps; none: the model's own")
     guidance_scale: float | None = Field(None, description="default guidance; none: the model's own")
-    safety: bool = Field(True, description="refuse pictures that the classifier of the `safety` extra calls indecent, where installed")
+    safety: bool = Field(
+        True, description="refuse pictures that the classifier of the `safety` extra calls indecent, where installed"
+    )
     refuse_words: list[str] = Field(default_factory=list, description="prompts with one of these words are refused")
 
 
@@ -77,7 +87,13 @@ class ImageService(Service):
         width, _, height = str(self.settings.default_size).partition("x")
         step = 2 if self.embedded else 16
         return choose_size(
-            size=p.size, ratio=p.ratio, width=p.width, height=p.height, default=(int(width), int(height)), largest=LARGEST, step=step
+            size=p.size,
+            ratio=p.ratio,
+            width=p.width,
+            height=p.height,
+            default=(int(width), int(height)),
+            largest=LARGEST,
+            step=step,
         )
 
     def check(self, job: Job[ImageParams]) -> None:

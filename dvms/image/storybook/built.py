@@ -28,7 +28,9 @@ def _tone(colour: Colour) -> tuple[int, int, int]:
     return r, g, b
 
 
-def skyline(rng: Rng, c: Canvas, p: Palette, base: float, tall: float, fade: float, lit: float, name: str, depth: float) -> Layer:
+def skyline(
+    rng: Rng, c: Canvas, p: Palette, base: float, tall: float, fade: float, lit: float, name: str, depth: float
+) -> Layer:
     """A row of towers with windows, lit at night, and a glow around them."""
     top = int(c.y(base - tall * 1.12))
     image = Image.new("RGBA", (c.w, c.h - top), (0, 0, 0, 0))
@@ -36,7 +38,11 @@ def skyline(rng: Rng, c: Canvas, p: Palette, base: float, tall: float, fade: flo
     draw, shine = ImageDraw.Draw(image), ImageDraw.Draw(glow)
     unit = c.height / 720
     x = -20.0 * unit
-    body = [mix(p.land, p.land2, t) for t in (0.0, 0.25, 0.5)] if p.dark else [mix(p.land2, h, 0.55) for h in ("#c98f7a", "#8fa3c4", "#d8c39a", "#7f90a8")]
+    body = (
+        [mix(p.land, p.land2, t) for t in (0.0, 0.25, 0.5)]
+        if p.dark
+        else [mix(p.land2, h, 0.55) for h in ("#c98f7a", "#8fa3c4", "#d8c39a", "#7f90a8")]
+    )
     while x < c.w:
         w = c.height * (0.075 + 0.10 * rng.random())
         h = c.height * tall * (0.38 + 0.62 * rng.random())
@@ -58,7 +64,9 @@ def skyline(rng: Rng, c: Canvas, p: Palette, base: float, tall: float, fade: flo
             while wx < x + w - cell_w * 0.6:
                 box = [wx, wy, wx + cell_w * 0.52, wy + cell_h * 0.52]
                 if rng.random() < lit:
-                    warm = ("#ffdf94", "#ffc866", "#fff0c4", "#9fe3ff", "#ff9fd8")[int(rng.integers(5 if p.name == "neon" else 3))]
+                    warm = ("#ffdf94", "#ffc866", "#fff0c4", "#9fe3ff", "#ff9fd8")[
+                        int(rng.integers(5 if p.name == "neon" else 3))
+                    ]
                     draw.rectangle(box, fill=(*_tone(mix(warm, p.haze, fade * 0.5)), 255))
                     shine.rectangle(box, fill=200)
                 else:
@@ -70,7 +78,9 @@ def skyline(rng: Rng, c: Canvas, p: Palette, base: float, tall: float, fade: flo
     if lit > 0.3:
         halo = np.asarray(glow.filter(ImageFilter.GaussianBlur(7 * unit)), np.float32) / 255
         a = np.asarray(image, np.float32) / 255
-        a[..., :3] += (rgb("#ffcf87" if p.name != "neon" else "#ff8fe0") - a[..., :3]) * np.clip(halo * 0.55, 0, 0.6)[..., None]
+        a[..., :3] += (rgb("#ffcf87" if p.name != "neon" else "#ff8fe0") - a[..., :3]) * np.clip(halo * 0.55, 0, 0.6)[
+            ..., None
+        ]
         image = to_image(a[..., :3], a[..., 3])
     return Layer(name, image, 0, top, depth)
 
@@ -83,7 +93,10 @@ def street(rng: Rng, c: Canvas, p: Palette, base: float) -> Layer:
     x = np.linspace(0, 1, c.w, dtype=np.float32)[None, :]
     grey = mix("#6d7280", p.land, 0.45 if p.dark else 0.1) * rgb(p.ambient)
     n = noise(rng, c.w, h, 50, 3, 0.6, 0.4)
-    colours = ramp(np.broadcast_to(t, (h, c.w)).copy(), [(0, mix(grey, p.haze, 0.4)), (0.3, grey), (1, grey * 0.72)]) * (0.94 + 0.12 * n)[..., None]
+    colours = (
+        ramp(np.broadcast_to(t, (h, c.w)).copy(), [(0, mix(grey, p.haze, 0.4)), (0.3, grey), (1, grey * 0.72)])
+        * (0.94 + 0.12 * n)[..., None]
+    )
     kerb = np.exp(-(((t - 0.16) * 34) ** 2))
     colours = colours + (mix(grey, "#ffffff", 0.4) - colours) * (kerb * 0.5)[..., None]
     dash = (np.abs(t - 0.74) < 0.018) * ((np.sin(x * 46) > 0.1) * 1.0)
@@ -91,7 +104,9 @@ def street(rng: Rng, c: Canvas, p: Palette, base: float) -> Layer:
     if p.dark:
         wet = stretch(rng.random((3, 26)).astype(np.float32), c.w, h)
         streak = np.clip((wet - 0.55) * 2.2, 0, 1) * np.exp(-t * 1.4)
-        tone = ramp(stretch(rng.random((2, 18)).astype(np.float32), c.w, h), [(0, "#ffcf87"), (0.5, p.sky[2][1]), (1, p.sun)])
+        tone = ramp(
+            stretch(rng.random((2, 18)).astype(np.float32), c.w, h), [(0, "#ffcf87"), (0.5, p.sky[2][1]), (1, p.sun)]
+        )
         colours = colours + (tone - colours) * (streak * 0.45)[..., None]
     return Layer("street", to_image(colours).convert("RGBA"), 0, first, 0.4)
 
@@ -104,7 +119,10 @@ def _planks(rng: Rng, c: Canvas, base: float, near: Colour, far: Colour, p: Pale
     lane = x / (0.45 + 0.55 * t) * 15
     n = noise(rng, c.w, h, 14, 4, 0.6, 3.0)
     board = np.sin(np.floor(lane) * 12.9898) * 0.5 + 0.5
-    colours = ramp(np.broadcast_to(t, (h, c.w)).copy(), [(0, far), (1, near)]) * (0.90 + 0.12 * board + 0.16 * (n - 0.5))[..., None]
+    colours = (
+        ramp(np.broadcast_to(t, (h, c.w)).copy(), [(0, far), (1, near)])
+        * (0.90 + 0.12 * board + 0.16 * (n - 0.5))[..., None]
+    )
     gap = np.clip(1 - np.abs(lane - np.round(lane)) * 22, 0, 1) * 0.35
     colours = colours * (1 - gap)[..., None] * (rgb(p.ambient) * 0.4 + 0.6)
     return Layer(name, to_image(colours).convert("RGBA"), 0, first, 0.45)
@@ -123,7 +141,9 @@ def rug(rng: Rng, c: Canvas, p: Palette, y: float) -> Layer:
     s = 2
     image = Image.new("RGBA", (w * s, h * s), (0, 0, 0, 0))
     draw = ImageDraw.Draw(image)
-    tones = (("#b8504f", "#f0d9b5", "#7d2f3c"), ("#3f6f9f", "#e8e2cf", "#2b4a70"), ("#5f8f6a", "#f2e4c0", "#3c6248"))[int(rng.integers(3))]
+    tones = (("#b8504f", "#f0d9b5", "#7d2f3c"), ("#3f6f9f", "#e8e2cf", "#2b4a70"), ("#5f8f6a", "#f2e4c0", "#3c6248"))[
+        int(rng.integers(3))
+    ]
     for inset, tone in ((0, tones[2]), (0.04, tones[1]), (0.08, tones[0]), (0.26, tones[1]), (0.29, tones[0])):
         colour = _tone(rgb(tone) * rgb(p.ambient))
         draw.ellipse([w * s * inset, h * s * inset, w * s * (1 - inset), h * s * (1 - inset)], fill=(*colour, 255))
@@ -183,22 +203,43 @@ def shelves(rng: Rng, c: Canvas, p: Palette, box: Box, rows: int, jars: bool) ->
     draw = ImageDraw.Draw(image)
     wood, edge = _tone(rgb("#94623c") * light), _tone(rgb("#b27d4f") * light)
     tall = h / rows
-    tones = ("#c8483f", "#d98b3a", "#e2c25a", "#4f8f6a", "#3f7fb0", "#6a5aa8", "#a84f78", "#8a6a4a", "#d9d2c0", "#2f4f6f")
+    tones = (
+        "#c8483f",
+        "#d98b3a",
+        "#e2c25a",
+        "#4f8f6a",
+        "#3f7fb0",
+        "#6a5aa8",
+        "#a84f78",
+        "#8a6a4a",
+        "#d9d2c0",
+        "#2f4f6f",
+    )
     for row in range(rows):
         floor_y, x = tall * (row + 1) - 10 * unit, 8 * unit
         while x < w - 14 * unit:
             colour = rgb(tones[int(rng.integers(len(tones)))]) * light
             if jars:
                 jw, jh = (26 + 22 * rng.random()) * unit, tall * (0.42 + 0.3 * rng.random())
-                draw.rounded_rectangle([x, floor_y - jh, x + jw, floor_y], 6 * unit, fill=(*_tone(mix(colour, "#ffffff", 0.25)), 255))
-                draw.rectangle([x + jw * 0.14, floor_y - jh * 0.85, x + jw * 0.26, floor_y - jh * 0.15], fill=(255, 255, 255, 130))
-                draw.rounded_rectangle([x + jw * 0.08, floor_y - jh - 7 * unit, x + jw * 0.92, floor_y - jh + 2], 3 * unit, fill=(*wood, 255))
+                draw.rounded_rectangle(
+                    [x, floor_y - jh, x + jw, floor_y], 6 * unit, fill=(*_tone(mix(colour, "#ffffff", 0.25)), 255)
+                )
+                draw.rectangle(
+                    [x + jw * 0.14, floor_y - jh * 0.85, x + jw * 0.26, floor_y - jh * 0.15], fill=(255, 255, 255, 130)
+                )
+                draw.rounded_rectangle(
+                    [x + jw * 0.08, floor_y - jh - 7 * unit, x + jw * 0.92, floor_y - jh + 2],
+                    3 * unit,
+                    fill=(*wood, 255),
+                )
                 x += jw + 14 * unit * (0.3 + rng.random())
                 continue
             bw, bh = (9 + 13 * rng.random()) * unit, tall * (0.58 + 0.27 * rng.random())
             draw.rectangle([x, floor_y - bh, x + bw, floor_y], fill=(*_tone(colour), 255))
             draw.rectangle([x + bw * 0.75, floor_y - bh, x + bw, floor_y], fill=(*_tone(colour * 0.75), 255))
-            draw.rectangle([x, floor_y - bh * 0.82, x + bw, floor_y - bh * 0.76], fill=(*_tone(mix(colour, "#ffe9b0", 0.6)), 255))
+            draw.rectangle(
+                [x, floor_y - bh * 0.82, x + bw, floor_y - bh * 0.76], fill=(*_tone(mix(colour, "#ffe9b0", 0.6)), 255)
+            )
             x += bw + (1 if rng.random() < 0.9 else 18) * unit
         draw.rectangle([0, floor_y, w, floor_y + 10 * unit], fill=(*wood, 255))
         draw.rectangle([0, floor_y, w, floor_y + 3 * unit], fill=(*edge, 255))
@@ -219,8 +260,16 @@ def counter(c: Canvas, p: Palette, top: float) -> Layer:
     step = c.width / 7
     for k in range(9):
         x = k * step
-        draw.rounded_rectangle([x + 8 * unit, 32 * unit, x + step - 8 * unit, h - 8 * unit], 8 * unit, outline=(*_tone(rgb("#cbbda2") * light), 255), width=max(1, int(3 * unit)))
-        draw.ellipse([x + step - 30 * unit, h * 0.45, x + step - 22 * unit, h * 0.45 + 8 * unit], fill=(*_tone(rgb("#8a6a4a") * light), 255))
+        draw.rounded_rectangle(
+            [x + 8 * unit, 32 * unit, x + step - 8 * unit, h - 8 * unit],
+            8 * unit,
+            outline=(*_tone(rgb("#cbbda2") * light), 255),
+            width=max(1, int(3 * unit)),
+        )
+        draw.ellipse(
+            [x + step - 30 * unit, h * 0.45, x + step - 22 * unit, h * 0.45 + 8 * unit],
+            fill=(*_tone(rgb("#8a6a4a") * light), 255),
+        )
     return Layer("counter", image, 0, int(y0), 0.3)
 
 
@@ -237,7 +286,9 @@ def stage(rng: Rng, c: Canvas) -> tuple[Layer, Layer, Layer]:
         a = np.exp(-(((x - x0 - lean * y) / width) ** 2)) * np.clip(1.08 - y, 0, 1) * 0.62
         tint += rgb(colour) * a[..., None]
         beams += a
-    light = Layer("beams", to_image(tint / np.maximum(beams, 1e-3)[..., None], np.clip(beams, 0, 0.85)), 0, 0, 0.08, "twinkle")
+    light = Layer(
+        "beams", to_image(tint / np.maximum(beams, 1e-3)[..., None], np.clip(beams, 0, 0.85)), 0, 0, 0.08, "twinkle"
+    )
     s = max(1, int(c.w * 0.17))
     fold = np.arange(s, dtype=np.float32) / s
     wave = 0.72 + 0.28 * np.sin(fold * 30)[None, :] + np.zeros((c.h, 1), np.float32)

@@ -75,9 +75,19 @@ def _likely_place(meaning: Meaning, rng: Rng) -> str:
         return "space"
     if first.subgroup == "transport-air" or first.label in ("kite", "hot air balloon"):
         return "sky"
-    if first.subgroup == "musical-instrument" or first.label in ("singer", "microphone", "woman dancing", "man dancing", "mirror ball"):
+    if first.subgroup == "musical-instrument" or first.label in (
+        "singer",
+        "microphone",
+        "woman dancing",
+        "man dancing",
+        "mirror ball",
+    ):
         return "stage"
-    if first.subgroup.startswith(("transport-ground", "office", "phone")) and first.label not in ("tractor", "locomotive", "sled"):
+    if first.subgroup.startswith(("transport-ground", "office", "phone")) and first.label not in (
+        "tractor",
+        "locomotive",
+        "sled",
+    ):
         return "city"
     if first.label in ("penguin", "polar bear", "snowman without snow", "Santa Claus", "Christmas tree"):
         return "snow"
@@ -89,7 +99,21 @@ def _likely_place(meaning: Meaning, rng: Rng) -> str:
         return "room"
     if first.label in ("castle", "dragon", "eagle", "mage", "man mage"):
         return "mount"
-    if first.label in ("fox", "wolf", "bear", "deer", "owl", "hedgehog", "mushroom", "fairy", "elf", "moose", "boar", "frog", "troll"):
+    if first.label in (
+        "fox",
+        "wolf",
+        "bear",
+        "deer",
+        "owl",
+        "hedgehog",
+        "mushroom",
+        "fairy",
+        "elf",
+        "moose",
+        "boar",
+        "frog",
+        "troll",
+    ):
         return str(rng.choice(["forest", "meadow", "forest"]))
     return str(rng.choice(["meadow", "meadow", "mount", "lake" if first.label == "duck" else "meadow"]))
 
@@ -198,7 +222,14 @@ class _Stage:
                 ground_of = other
             elif other.relation == "over":
                 airborne = True
-                extra += self._alone(other, x + 0.02, height * min(1.25, natural_height(other) / natural_height(lead)), f"sub{i}", 0.60, k)
+                extra += self._alone(
+                    other,
+                    x + 0.02,
+                    height * min(1.25, natural_height(other) / natural_height(lead)),
+                    f"sub{i}",
+                    0.60,
+                    k,
+                )
             elif other.relation == "under":
                 extra += self._alone(other, x + 0.05, height * 1.7, f"sub{i}", 0.52, k)
         limit = self.c.height * (0.86 if len(chain) > 1 else 0.80)
@@ -229,9 +260,23 @@ class _Stage:
     def _alone(self, subject: Subject, x: float, height: float, name: str, depth: float, k: int) -> list[Layer]:
         image = scaled(self._picture(subject, k), min(height, self.c.height * 0.86))
         ground, foot = self._footing(subject, depth, False, 1)
-        return layer_for(name, image, self.c, self.p, self.rng, x, foot, depth, ground, self.place.sun[0], self._motion(subject, ground))
+        return layer_for(
+            name,
+            image,
+            self.c,
+            self.p,
+            self.rng,
+            x,
+            foot,
+            depth,
+            ground,
+            self.place.sun[0],
+            self._motion(subject, ground),
+        )
 
-    def _copies(self, lead: Subject, image: Image.Image, x: float, name: str, ground_of: Subject, airborne: bool, k: int, n: int) -> list[Layer]:
+    def _copies(
+        self, lead: Subject, image: Image.Image, x: float, name: str, ground_of: Subject, airborne: bool, k: int, n: int
+    ) -> list[Layer]:
         count = min(lead.count, 12)
         out: list[Layer] = []
         depth = 0.76 if k == 0 else 0.68
@@ -242,7 +287,9 @@ class _Stage:
         for q in range(count):
             size = shrink * (1 - 0.16 * self.rng.random() if count > 1 else 1.0)
             row = q % 2 if count > 3 else 0
-            spread = 0.0 if count == 1 else (q / (count - 1) - 0.5) * min(room, 0.20 * (count - 1) if count > 2 else 0.25)
+            spread = (
+                0.0 if count == 1 else (q / (count - 1) - 0.5) * min(room, 0.20 * (count - 1) if count > 2 else 0.25)
+            )
             piece = image if size == 1.0 else scaled(image, image.height * size * (0.84 if row else 1.0))
             if count > 1 and self.rng.random() < 0.35:
                 piece = piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -254,7 +301,9 @@ class _Stage:
                 piece = piece.rotate((self.rng.random() - 0.5) * 16, Image.Resampling.BICUBIC, expand=True)
             at = x + spread + (0.0 if count == 1 else (self.rng.random() - 0.5) * 0.03)
             motion = "hop" if lead.pose in ("dance", "jump") else self._motion(ground_of, ground)
-            out += layer_for(f"{name}.{q}", piece, self.c, self.p, self.rng, at, foot, spot, ground, self.place.sun[0], motion)
+            out += layer_for(
+                f"{name}.{q}", piece, self.c, self.p, self.rng, at, foot, spot, ground, self.place.sun[0], motion
+            )
         return out
 
     def _footing(self, subject: Subject, depth: float, airborne: bool, count: int) -> tuple[str, float]:
@@ -262,7 +311,13 @@ class _Stage:
         place, horizon = self.place.name, HORIZON[self.place.name]
         sub, label = subject.sprite.subgroup, subject.sprite.label
         near = 0.93 if depth >= 0.72 else 0.88 if depth >= 0.6 else 0.84
-        if sub == "sky-weather" and label not in ("snowman", "snowman without snow", "fire", "umbrella on ground", "umbrella"):
+        if sub == "sky-weather" and label not in (
+            "snowman",
+            "snowman without snow",
+            "fire",
+            "umbrella on ground",
+            "umbrella",
+        ):
             return "air", 0.46
         flies = sub == "transport-air" or (sub == "animal-bird" and label not in GROUND_BIRDS) or label in (
             "honeybee", "butterfly", "fairy", "man fairy", "woman fairy", "bat", "ghost", "balloon", "kite", "baby angel", "red heart", "comet")  # fmt: skip
@@ -276,7 +331,9 @@ class _Stage:
             if sub.startswith("place") or label in ("palm tree", "deciduous tree"):
                 return "earth", 0.86
             return "water", min(0.92, horizon + (0.30 if depth >= 0.72 else 0.22))
-        if place == "beach" and ((sub in ("transport-water", "animal-marine") and label not in ("crab",)) or label.endswith("surfing")):
+        if place == "beach" and (
+            (sub in ("transport-water", "animal-marine") and label not in ("crab",)) or label.endswith("surfing")
+        ):
             return "water", 0.74
         if sub.startswith("place"):
             return "earth", max(horizon + 0.10, 0.80)

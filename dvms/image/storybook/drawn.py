@@ -30,7 +30,10 @@ def _lighthouse(d: ImageDraw.ImageDraw, s: float) -> None:
         y0, y1 = 78 + k * 26, 78 + (k + 1) * 26
         w0, w1 = 25 + (y0 - 78) * 0.13, 25 + (y1 - 78) * 0.13
         colour = "#f4f1ea" if k % 2 else "#e2413f"
-        d.polygon([(s * (128 - w0), s * y0), (s * (128 + w0), s * y0), (s * (128 + w1), s * y1), (s * (128 - w1), s * y1)], colour)
+        d.polygon(
+            [(s * (128 - w0), s * y0), (s * (128 + w0), s * y0), (s * (128 + w1), s * y1), (s * (128 - w1), s * y1)],
+            colour,
+        )
     d.rectangle([s * 96, s * 70, s * 160, s * 80], "#4b5568")
     d.rectangle([s * 108, s * 38, s * 148, s * 70], "#ffe68a")
     for x in (108, 121, 134, 147):
@@ -56,7 +59,9 @@ def _windmill(d: ImageDraw.ImageDraw, s: float) -> None:
         d.line([(s * 128, s * 104), (s * (128 + 100 * ux), s * (104 + 100 * uy))], "#8b5e3c", int(s * 5))
         for r in (36, 56, 76):
             a, b = (r, -2), (r, 16)
-            d.line([(s * (128 + q * ux + o * px), s * (104 + q * uy + o * py)) for q, o in (a, b)], "#c9b79a", int(s * 2))
+            d.line(
+                [(s * (128 + q * ux + o * px), s * (104 + q * uy + o * py)) for q, o in (a, b)], "#c9b79a", int(s * 2)
+            )
     d.ellipse([s * 120, s * 96, s * 136, s * 112], "#8b5e3c")
 
 
@@ -68,7 +73,11 @@ def _hot_air_balloon(d: ImageDraw.ImageDraw, s: float) -> None:
         for i in range(steps + 1):
             t = i / steps
             y = 8 + 172 * t
-            radius = 92 * math.sqrt(max(0.0, 1 - (2 * t / 1.25 - 1) ** 2)) if t < 0.62 else 92 - 66 * ((t - 0.62) / 0.38) ** 1.1
+            radius = (
+                92 * math.sqrt(max(0.0, 1 - (2 * t / 1.25 - 1) ** 2))
+                if t < 0.62
+                else 92 - 66 * ((t - 0.62) / 0.38) ** 1.1
+            )
             a, b = -1 + 2 * k / len(colours), -1 + 2 * (k + 1) / len(colours)
             left.append((s * (128 + radius * math.sin(a * math.pi / 2)), s * y))
             right.append((s * (128 + radius * math.sin(b * math.pi / 2)), s * y))

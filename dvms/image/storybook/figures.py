@@ -66,7 +66,11 @@ def recolour(image: Image.Image, name: str) -> Image.Image:
     """Give the coloured parts another hue; white, black and skin highlights stay what they are."""
     hue, saturation, value = COLOURS[name]
     a = np.asarray(image.convert("RGB").convert("HSV")).astype(np.float32)
-    coloured = np.clip((a[..., 1] - 34) / 40, 0, 1) if hue is not None or saturation > 0.1 else np.ones(a.shape[:2], np.float32)
+    coloured = (
+        np.clip((a[..., 1] - 34) / 40, 0, 1)
+        if hue is not None or saturation > 0.1
+        else np.ones(a.shape[:2], np.float32)
+    )
     if hue is None:
         coloured = np.ones(a.shape[:2], np.float32) * (a[..., 2] > 30)
     target = a.copy()
@@ -132,7 +136,9 @@ def _plush(head: Image.Image, label: str, outfit: int) -> Image.Image:
         skin, legs = fur * 0.97, fur * 0.80
     clay = _Clay(hw * 1.30, hh * 1.86)
     cx, top = hw * 0.65, hh * 0.86
-    if not human and not re.match(r"(robot|alien|frog|bear|koala|panda|hamster|polar|skull|ogre|goblin|chicken|pig)", label):
+    if not human and not re.match(
+        r"(robot|alien|frog|bear|koala|panda|hamster|polar|skull|ogre|goblin|chicken|pig)", label
+    ):
         clay.blob(cx + hw * 0.44, top + hh * 0.50, hw * 0.20, hh * 0.15, fur)
     for side in (-1, 1):
         if human:
@@ -140,7 +146,9 @@ def _plush(head: Image.Image, label: str, outfit: int) -> Image.Image:
             clay.blob(cx + side * hw * 0.17, top + hh * 0.93, hw * 0.165, hh * 0.075, rgb("#4a3328"))
         else:
             clay.blob(cx + side * hw * 0.20, top + hh * 0.86, hw * 0.17, hh * 0.12, legs)
-    clay.blob(cx, top + hh * 0.40, hw * (0.33 if human else 0.37), hh * (0.38 if human else 0.48), fur, 2.6 if human else 2.0)
+    clay.blob(
+        cx, top + hh * 0.40, hw * (0.33 if human else 0.37), hh * (0.38 if human else 0.48), fur, 2.6 if human else 2.0
+    )
     if not human:
         clay.blob(cx, top + hh * 0.48, hw * 0.23, hh * 0.33, np.clip(light, 0, 1) * 0.99)
     for side in (-1, 1):
@@ -268,7 +276,9 @@ def with_item(holder: Image.Image, sprite: Sprite, item: Image.Image, relation: 
     return group.image()[0]
 
 
-BOARD = re.compile(r"skateboard|sled|roller|carpet|cloud|comet|snail|turtle|crocodile|fish|seal|ice$|rock|books|package")
+BOARD = re.compile(
+    r"skateboard|sled|roller|carpet|cloud|comet|snail|turtle|crocodile|fish|seal|ice$|rock|books|package"
+)
 CYCLE = re.compile(r"bicycle|motorcycle|scooter")
 HULL = re.compile(
     r"boat|canoe|ship|balloon|basket|bucket|beverage|teacup|car\b|automobile|taxi|minibus|bus|rocket|saucer|bathtub|bowl|truck|airplane|tractor"
@@ -337,7 +347,9 @@ def reflection(image: Image.Image, amount: float = 0.42) -> Image.Image:
     sway = (np.sin(np.arange(h) * 40 / max(h, 1)) * max(1.0, h / 90)).astype(int)
     out = np.stack([np.roll(a[i], sway[i], 0) for i in range(h)])
     out[..., 3] *= fade[:, None]
-    return to_image(out[..., :3] * 0.85, out[..., 3]).resize((image.width, max(2, int(image.height * 0.7))), Image.Resampling.BILINEAR)
+    return to_image(out[..., :3] * 0.85, out[..., 3]).resize(
+        (image.width, max(2, int(image.height * 0.7))), Image.Resampling.BILINEAR
+    )
 
 
 def soften(image: Image.Image, radius: float) -> Image.Image:
@@ -358,9 +370,21 @@ def layer_for(
         left, right = (int(columns.min()), int(columns.max())) if len(columns) else (0, image.width)
         dark = shadow(max(10.0, (right - left) * 1.02), c, p)
         sx = px - image.width / 2 + (left + right) / 2
-        out.append(Layer(f"shadow {name}", dark, int(sx - dark.width / 2), int(py - dark.height * 0.56), depth - 0.0005))
+        out.append(
+            Layer(f"shadow {name}", dark, int(sx - dark.width / 2), int(py - dark.height * 0.56), depth - 0.0005)
+        )
     elif ground == "water":
         mirror = reflection(seen)
-        out.append(Layer(f"mirror {name}", mirror, int(px - mirror.width / 2), int(py - mirror.height * 0.06), depth - 0.0005, "shimmer", phase))
+        out.append(
+            Layer(
+                f"mirror {name}",
+                mirror,
+                int(px - mirror.width / 2),
+                int(py - mirror.height * 0.06),
+                depth - 0.0005,
+                "shimmer",
+                phase,
+            )
+        )
     out.append(Layer(name, seen, int(px - seen.width / 2), int(py - seen.height), depth, motion, phase))
     return out

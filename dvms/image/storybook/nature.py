@@ -69,7 +69,9 @@ def stars(rng: Rng, c: Canvas, amount: float, horizon: float) -> Layer:
     return Layer("stars", image, 0, 0, 0.02, "twinkle")
 
 
-def disc(c: Canvas, x: float, y: float, radius: float, colour: Colour, name: str, texture: Array | None = None) -> Layer:
+def disc(
+    c: Canvas, x: float, y: float, radius: float, colour: Colour, name: str, texture: Array | None = None
+) -> Layer:
     """A sun or moon with a soft edge; frame units, the radius in heights."""
     r = radius * c.height
     size = int(2 * r + 6)
@@ -117,7 +119,12 @@ def aurora(rng: Rng, c: Canvas, horizon: float) -> Layer:
     s = _small(c, 420)
     _, y = grid(s)
     colours, alpha = np.zeros((s.h, s.w, 3), np.float32), np.zeros((s.h, s.w), np.float32)
-    for colour, offset, height in (("#45ffae", 0.52, 0.30), ("#38e0ff", 0.40, 0.26), ("#b06cff", 0.28, 0.24), ("#5dffb8", 0.66, 0.2)):
+    for colour, offset, height in (
+        ("#45ffae", 0.52, 0.30),
+        ("#38e0ff", 0.40, 0.26),
+        ("#b06cff", 0.28, 0.24),
+        ("#5dffb8", 0.66, 0.2),
+    ):
         base = offset * horizon * 1.05 + (line_noise(rng, s.w, 2, 3) - 0.5) * 0.30
         streak = 0.30 + 0.95 * line_noise(rng, s.w, 34, 3, 0.8) ** 1.3
         t = (y - base[None, :]) / height
@@ -145,13 +152,18 @@ def cloud(rng: Rng, width: float, p: Palette, shade: float) -> Image.Image:
     soft = blur(a, w / 16)
     down = np.roll(soft, max(1, h // 7), 0)
     lit = np.clip(0.62 + (soft - down) * 1.5 - np.linspace(-0.12, 0.42, h, dtype=np.float32)[:, None], 0, 1)[..., None]
-    low, high = mix(p.haze, p.sky[0][1], 0.22 + shade), mix("#ffffff", p.sun, 0.35) * np.clip(rgb(p.ambient) + 0.05, 0, 1)
+    low, high = (
+        mix(p.haze, p.sky[0][1], 0.22 + shade),
+        mix("#ffffff", p.sun, 0.35) * np.clip(rgb(p.ambient) + 0.05, 0, 1),
+    )
     if p.dark or p.name == "storm":
         high = mix(high, p.haze, 0.55)
     return to_image(low * (1 - lit) + high * lit, a * 0.96)
 
 
-def clouds(rng: Rng, c: Canvas, p: Palette, horizon: float, amount: int, name: str = "clouds", low: float = 0.05) -> Layer:
+def clouds(
+    rng: Rng, c: Canvas, p: Palette, horizon: float, amount: int, name: str = "clouds", low: float = 0.05
+) -> Layer:
     image = Image.new("RGBA", (c.w, c.h), (*(int(v * 255) for v in mix(p.haze, "#ffffff", 0.5)), 0))
     shade = 0.25 if p.name == "storm" else 0.0
     spots = sorted((low + (horizon * 0.80 - low) * rng.random() ** 0.8, rng.random()) for _ in range(amount))
@@ -200,7 +212,9 @@ def mountains(
     flank = tall[:, None] * (1 - np.abs(x[None, :] - at[:, None]) / wide[:, None])
     jag = (line_noise(rng, c.w, 26, 4, 0.6) - 0.5) * 0.055
     which = flank.argmax(0)
-    skyline = np.maximum(flank.max(0), height * 0.10 + 0.05 * line_noise(rng, c.w, 4, 3)) + jag * np.clip(flank.max(0) / height, 0.2, 1)
+    skyline = np.maximum(flank.max(0), height * 0.10 + 0.05 * line_noise(rng, c.w, 4, 3)) + jag * np.clip(
+        flank.max(0) / height, 0.2, 1
+    )
     edge = c.y(base) - skyline.astype(np.float32) * c.height
     first = max(0, int(edge.min()) - 1)
     d = _below(c, edge, first)
@@ -227,7 +241,10 @@ def water(rng: Rng, c: Canvas, p: Palette, horizon: float, sun_x: float, calm: b
     h = c.h - first
     t = (np.arange(h, dtype=np.float32) / max(1, c.y(1.0) - first))[:, None]
     x = ((np.arange(c.w, dtype=np.float32) - c.pad) / c.width)[None, :]
-    colours = ramp(np.broadcast_to(t, (h, c.w)).copy(), [(0, mix(p.sea[1], p.haze, 0.35)), (0.3, mix(p.sea[0], p.sea[1], 0.55)), (1, p.sea[0])])
+    colours = ramp(
+        np.broadcast_to(t, (h, c.w)).copy(),
+        [(0, mix(p.sea[1], p.haze, 0.35)), (0.3, mix(p.sea[0], p.sea[1], 0.55)), (1, p.sea[0])],
+    )
     bands = 11
     aspect = c.width / c.height
     for k in range(bands):
@@ -238,11 +255,21 @@ def water(rng: Rng, c: Canvas, p: Palette, horizon: float, sun_x: float, calm: b
         curve = base + size * (np.sin(x * waves * 2 + phase) * 0.6 + np.abs(np.sin(x * waves + second)) * 0.9 - 0.5)
         d = (t - curve) * c.height
         lit = np.exp(-np.clip(d, 0, None) / (2 + 26 * u)) * (d > -1) * (0.30 if calm else 0.42)
-        foam = np.clip(1 - np.abs(d - 1.2) / (0.8 + 2.0 * u), 0, 1) * (0.28 if calm else 0.62) * (0.5 + 0.5 * np.sin(x * waves * 0.7 + phase * 2))
+        foam = (
+            np.clip(1 - np.abs(d - 1.2) / (0.8 + 2.0 * u), 0, 1)
+            * (0.28 if calm else 0.62)
+            * (0.5 + 0.5 * np.sin(x * waves * 0.7 + phase * 2))
+        )
         colours += (mix(p.sea[1], "#ffffff", 0.35) - colours) * (lit * 0.55)[..., None]
-        colours += (mix("#ffffff", p.haze, 0.25) * np.clip(rgb(p.ambient), 0, 1) - colours) * np.clip(foam, 0, 1)[..., None]
+        colours += (mix("#ffffff", p.haze, 0.25) * np.clip(rgb(p.ambient), 0, 1) - colours) * np.clip(foam, 0, 1)[
+            ..., None
+        ]
     ripple = noise(rng, c.w, h, 60, 2, 0.5, 0.22)
-    path = np.exp(-(((x - sun_x) / (0.035 + 0.16 * t)) ** 2)) * np.clip((ripple - 0.45) * 9, 0, 1) * np.clip(1.15 - t, 0, 1)
+    path = (
+        np.exp(-(((x - sun_x) / (0.035 + 0.16 * t)) ** 2))
+        * np.clip((ripple - 0.45) * 9, 0, 1)
+        * np.clip(1.15 - t, 0, 1)
+    )
     colours += (rgb(p.sun) - colours) * (path * (0.9 if not p.name == "storm" else 0.25))[..., None]
     return Layer(name, to_image(colours).convert("RGBA"), 0, first, 0.4, "shimmer")
 
@@ -254,7 +281,11 @@ def rays(rng: Rng, c: Canvas, colour: Colour, strength: float, spread: float = 0
     total = np.zeros((s.h, s.w), np.float32)
     for _ in range(8):
         x0, lean = rng.random() * 1.2 - 0.1, spread * (rng.random() - 0.5)
-        total += np.exp(-(((x - x0 - lean * y) / (0.012 + 0.05 * y)) ** 2)) * np.clip(1.05 - y / 0.9, 0, 1) * (0.4 + 0.6 * rng.random())
+        total += (
+            np.exp(-(((x - x0 - lean * y) / (0.012 + 0.05 * y)) ** 2))
+            * np.clip(1.05 - y / 0.9, 0, 1)
+            * (0.4 + 0.6 * rng.random())
+        )
     alpha = stretch(np.clip(total * strength, 0, 0.6), c.w, c.h)
     return Layer("rays", flat(colour, alpha), 0, 0, 0.35, "twinkle")
 

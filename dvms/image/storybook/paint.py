@@ -5,13 +5,13 @@ Noise comes from small lattices whose size does not depend on the resolution, so
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-Array: TypeAlias = NDArray[np.float32]
+Array: TypeAlias = NDArray[np.floating[Any]]
 Colour: TypeAlias = str | Sequence[float] | Array
 Rng: TypeAlias = np.random.Generator
 
@@ -92,7 +92,9 @@ def stretch(a: Array, w: int, h: int) -> Array:
     return np.asarray(Image.fromarray(a.astype(np.float32)).resize((w, h), Image.Resampling.BICUBIC))
 
 
-def noise(rng: Rng, w: int, h: int, cells: int = 4, octaves: int = 4, gain: float = 0.5, stretch_x: float = 1.0) -> Array:
+def noise(
+    rng: Rng, w: int, h: int, cells: int = 4, octaves: int = 4, gain: float = 0.5, stretch_x: float = 1.0
+) -> Array:
     """Value noise, about 0..1, of `cells` lumps across. `stretch_x` below 1 draws the lumps out sideways."""
     small_w, small_h = min(w, 480), max(2, round(min(w, 480) * h / w))
     out, amp, total = np.zeros((small_h, small_w), np.float32), 1.0, 0.0

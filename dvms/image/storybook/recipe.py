@@ -34,7 +34,13 @@ class Recipe:
             if not all(16 <= size <= 4096 for size in sizes):
                 return None
             style = found.get("style")
-            return cls(str(found["prompt"])[:2000], int(found["seed"]), *sizes, str(style) if style else None, str(found.get("negative") or "")[:500])
+            return cls(
+                str(found["prompt"])[:2000],
+                int(found["seed"]),
+                *sizes,
+                str(style) if style else None,
+                str(found.get("negative") or "")[:500],
+            )
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 

@@ -64,7 +64,9 @@ class Place:
             texture = noise(rng, 64, 64, 5, 3)
             self.add(self._halo(0.20), nature.disc(c, *self.sun, 0.075, "#fbf7e4", "moon", texture))
         elif not p.dark and p.name not in ("storm", "fog") and "sun" not in self.banned:
-            self.add(nature.disc(c, *self.sun, 0.075 if p.name == "sunset" else 0.055, mix(p.sun, "#ffffff", 0.3), "sun"))
+            self.add(
+                nature.disc(c, *self.sun, 0.075 if p.name == "sunset" else 0.055, mix(p.sun, "#ffffff", 0.3), "sun")
+            )
         if self._wants("rainbow") and not any(s.sprite.label == "rainbow" for s in self.meaning.subjects):
             self.add(self._rainbow())
         if "clouds" not in self.banned:
@@ -76,7 +78,9 @@ class Place:
         r = int(radius * self.c.height)
         yy, xx = np.mgrid[-r:r, -r:r].astype(np.float32) / r
         alpha = np.clip(1 - np.hypot(xx, yy), 0, 1) ** 2 * 0.55
-        return Layer("halo", flat("#dfe8ff", alpha), int(self.c.x(self.sun[0]) - r), int(self.c.y(self.sun[1]) - r), 0.03)
+        return Layer(
+            "halo", flat("#dfe8ff", alpha), int(self.c.x(self.sun[0]) - r), int(self.c.y(self.sun[1]) - r), 0.03
+        )
 
     def _rainbow(self) -> Layer:
         c = self.c
@@ -105,7 +109,9 @@ class Place:
             if (label, height) not in ready:
                 source = sprites.picture(sprites.by_label()[label].id)
                 w = max(2, round(source.width * height / source.height))
-                small = source.resize((w, height), Image.Resampling.LANCZOS if height < 200 else Image.Resampling.BICUBIC)
+                small = source.resize(
+                    (w, height), Image.Resampling.LANCZOS if height < 200 else Image.Resampling.BICUBIC
+                )
                 ready[label, height] = tint(small, rgb(p.ambient) * dark, p.haze, fade, 0.10)
             sprite = ready[label, height]
             if rng.random() < 0.5:
@@ -127,16 +133,28 @@ class Place:
             source = sprites.picture(sprites.by_label()[labels[int(rng.integers(len(labels)))]].id)
             height = int(c.height * (0.22 + 0.10 * rng.random()))
             leaf = source.resize((int(source.width * height / source.height), height), Image.Resampling.BICUBIC)
-            leaf = tint(leaf, rgb(self.p.ambient) * 0.42, self.p.haze, 0.04).rotate((rng.random() - 0.5) * 50, expand=True)
+            leaf = tint(leaf, rgb(self.p.ambient) * 0.42, self.p.haze, 0.04).rotate(
+                (rng.random() - 0.5) * 50, expand=True
+            )
             over(image, leaf, int(c.x(x) - leaf.width / 2), int(c.y(1.07) - leaf.height))
         box = image.getchannel("A").getbbox()
         if box:
             soft = image.crop(box).filter(ImageFilter.GaussianBlur(c.height / 190))
             self.add(Layer("leaves", soft, box[0], box[1], 1.0, "sway"))
 
-    def _ground(self, top: Colour, bottom: Colour, lumps: int = 3, amp: float = 0.03, texture: float = 0.12, base: float | None = None) -> None:
+    def _ground(
+        self,
+        top: Colour,
+        bottom: Colour,
+        lumps: int = 3,
+        amp: float = 0.03,
+        texture: float = 0.12,
+        base: float | None = None,
+    ) -> None:
         y = (self.horizon if base is None else base) + 0.02
-        self.add(nature.hill(self.rng, self.c, y, amp, lumps, top, bottom, self.p.haze, 0.02, "ground", 0.42, texture, 30))
+        self.add(
+            nature.hill(self.rng, self.c, y, amp, lumps, top, bottom, self.p.haze, 0.02, "ground", 0.42, texture, 30)
+        )
 
     def _flowers(self, colours: tuple[str, ...], count: int, first: float) -> None:
         c = self.c
@@ -149,12 +167,33 @@ class Place:
         p, rng, c = self.p, self.rng, self.c
         self._heavens()
         land, light = rgb(p.land), rgb(p.land2)
-        self.add(nature.hill(rng, c, self.horizon - 0.03, 0.20, 2, mix(land, p.haze, 0.35), land, p.haze, 0.50, "far", 0.12))
+        self.add(
+            nature.hill(rng, c, self.horizon - 0.03, 0.20, 2, mix(land, p.haze, 0.35), land, p.haze, 0.50, "far", 0.12)
+        )
         self.add(nature.hill(rng, c, self.horizon, 0.13, 3, mix(light, p.haze, 0.2), land, p.haze, 0.25, "mid", 0.22))
-        self.props(("deciduous tree", "evergreen tree", "deciduous tree"), 16, (self.horizon - 0.03, self.horizon + 0.03), (0.07, 0.12), 0.26, "trees", 0.30)
+        self.props(
+            ("deciduous tree", "evergreen tree", "deciduous tree"),
+            16,
+            (self.horizon - 0.03, self.horizon + 0.03),
+            (0.07, 0.12),
+            0.26,
+            "trees",
+            0.30,
+        )
         self._ground(light, land)
         self._flowers(("#fff3b0", "#ff9ec7", "#ffffff", "#c8a4ff"), 150, self.horizon + 0.08)
-        self.props(("blossom", "tulip", "herb"), 10, (0.90, 1.04), (0.05, 0.10), 0.86, "blooms", 0.0, 0.95, keep_clear=0.45, motion="sway")
+        self.props(
+            ("blossom", "tulip", "herb"),
+            10,
+            (0.90, 1.04),
+            (0.05, 0.10),
+            0.86,
+            "blooms",
+            0.0,
+            0.95,
+            keep_clear=0.45,
+            motion="sway",
+        )
         self._frame_leaves()
 
     def in_mount(self) -> None:
@@ -162,11 +201,24 @@ class Place:
         self._heavens(4)
         rock = mix("#6f7fa6", p.land, 0.35) * rgb(p.ambient)
         self.add(nature.mountains(rng, c, self.horizon + 0.02, 0.50, 5, rock, p, 0.38, True, "far", 0.10))
-        self.add(nature.mountains(rng, c, self.horizon + 0.04, 0.30, 6, mix(rock, p.land, 0.5), p, 0.20, False, "mid", 0.20))
+        self.add(
+            nature.mountains(rng, c, self.horizon + 0.04, 0.30, 6, mix(rock, p.land, 0.5), p, 0.20, False, "mid", 0.20)
+        )
         self.props(("evergreen tree",), 26, (self.horizon, self.horizon + 0.05), (0.06, 0.11), 0.28, "trees", 0.22)
         self._ground(rgb(p.land2), rgb(p.land))
         self.props(("rock",), 5, (0.80, 0.98), (0.04, 0.08), 0.55, "rocks", 0.03, 0.9, keep_clear=0.4)
-        self.props(("evergreen tree",), 4, (0.92, 1.05), (0.24, 0.34), 0.84, "near trees", 0.0, 0.85, keep_clear=0.75, motion="sway")
+        self.props(
+            ("evergreen tree",),
+            4,
+            (0.92, 1.05),
+            (0.24, 0.34),
+            0.84,
+            "near trees",
+            0.0,
+            0.85,
+            keep_clear=0.75,
+            motion="sway",
+        )
 
     def in_snow(self) -> None:
         p, rng, c = self.p, self.rng, self.c
@@ -179,7 +231,16 @@ class Place:
         self._ground(white, blue, 3, 0.05, 0.05)
         self._snow_trees(5, (0.80, 1.0), (0.24, 0.38), 0.62, "near trees", 0.04, 0.72)
 
-    def _snow_trees(self, count: int, y: tuple[float, float], size: tuple[float, float], depth: float, name: str, fade: float, clear: float = 0.0) -> None:
+    def _snow_trees(
+        self,
+        count: int,
+        y: tuple[float, float],
+        size: tuple[float, float],
+        depth: float,
+        name: str,
+        fade: float,
+        clear: float = 0.0,
+    ) -> None:
         """Evergreens with snow on them: the sprite's lighter upper sides turned white."""
         before = len(self.layers)
         self.props(("evergreen tree",), count, y, size, depth, name, fade, keep_clear=clear)
@@ -195,17 +256,29 @@ class Place:
         p, rng = self.p, self.rng
         jungle = bool(self.meaning.words & {"jungle", "rainforest", "tropical"})
         autumn = self._wants("leaves")
-        kinds = ("deciduous tree", "palm tree", "deciduous tree") if jungle else ("evergreen tree", "evergreen tree", "deciduous tree")
+        kinds = (
+            ("deciduous tree", "palm tree", "deciduous tree")
+            if jungle
+            else ("evergreen tree", "evergreen tree", "deciduous tree")
+        )
         self._heavens(3)
-        self.add(nature.hill(rng, self.c, self.horizon - 0.10, 0.10, 3, mix(p.land, p.haze, 0.5), p.land, p.haze, 0.55, "far", 0.1))
-        for k, (y, size, count, fade, dark) in enumerate(((0.58, 0.24, 34, 0.60, 0.9), (0.63, 0.32, 26, 0.36, 0.85), (0.69, 0.44, 15, 0.14, 0.8))):
+        self.add(
+            nature.hill(
+                rng, self.c, self.horizon - 0.10, 0.10, 3, mix(p.land, p.haze, 0.5), p.land, p.haze, 0.55, "far", 0.1
+            )
+        )
+        for k, (y, size, count, fade, dark) in enumerate(
+            ((0.58, 0.24, 34, 0.60, 0.9), (0.63, 0.32, 26, 0.36, 0.85), (0.69, 0.44, 15, 0.14, 0.8))
+        ):
             self.props(kinds, count, (y, y + 0.03), (size * 0.8, size * 1.15), 0.14 + 0.10 * k, f"trees{k}", fade, dark)
             if autumn:
                 self._turn(self.layers[-1])
         if not p.dark:
             self.add(nature.rays(rng, self.c, p.sun, 0.28))
         self._ground(mix(p.land2, p.land, 0.35), rgb(p.land) * 0.8, 3, 0.03, 0.2)
-        self.props(("mushroom", "herb", "herb"), 9, (0.80, 0.98), (0.035, 0.07), 0.60, "undergrowth", 0.02, 0.9, keep_clear=0.4)
+        self.props(
+            ("mushroom", "herb", "herb"), 9, (0.80, 0.98), (0.035, 0.07), 0.60, "undergrowth", 0.02, 0.9, keep_clear=0.4
+        )
         self.props(kinds[:1], 2, (1.0, 1.06), (0.85, 1.0), 0.9, "near trees", 0.0, 0.55, (-0.10, 0.0), motion="sway")
         self.props(kinds[:1], 2, (1.0, 1.06), (0.85, 1.0), 0.9, "near trees", 0.0, 0.55, (1.0, 1.10), motion="sway")
         self._frame_leaves()
@@ -215,7 +288,9 @@ class Place:
         hsv = np.asarray(layer.image.convert("RGB").convert("HSV")).copy()
         green = (hsv[..., 0] > 55) & (hsv[..., 0] < 125)
         shift = (np.sin(np.arange(hsv.shape[1]) / 37.0) * 9 + 18).astype(np.int16)
-        hsv[..., 0] = np.where(green, np.broadcast_to(shift[None, :], green.shape).clip(4, 30), hsv[..., 0]).astype(np.uint8)
+        hsv[..., 0] = np.where(green, np.broadcast_to(shift[None, :], green.shape).clip(4, 30), hsv[..., 0]).astype(
+            np.uint8
+        )
         hsv[..., 1] = np.where(green, np.minimum(hsv[..., 1].astype(np.int16) + 60, 235), hsv[..., 1]).astype(np.uint8)
         turned = Image.fromarray(hsv, "HSV").convert("RGB")
         turned.putalpha(layer.image.getchannel("A"))
@@ -234,7 +309,21 @@ class Place:
         p, rng, c = self.p, self.rng, self.c
         self._heavens(5)
         if rng.random() < 0.6:
-            self.add(nature.hill(rng, c, self.horizon - 0.005, 0.09, 3, mix(p.land, p.haze, 0.5), mix(p.land, p.haze, 0.3), p.haze, 0.5, "far", 0.12))
+            self.add(
+                nature.hill(
+                    rng,
+                    c,
+                    self.horizon - 0.005,
+                    0.09,
+                    3,
+                    mix(p.land, p.haze, 0.5),
+                    mix(p.land, p.haze, 0.3),
+                    p.haze,
+                    0.5,
+                    "far",
+                    0.12,
+                )
+            )
         self.add(nature.water(rng, c, p, self.horizon, self.sun[0], False))
         if any(s.sprite.subgroup == "place-building" for s in self.meaning.subjects):
             self._cliff()
@@ -246,29 +335,97 @@ class Place:
     def in_lake(self) -> None:
         p, rng, c = self.p, self.rng, self.c
         self._heavens(4)
-        self.add(nature.mountains(rng, c, self.horizon + 0.01, 0.30, 5, mix("#6f7fa6", p.land, 0.5) * rgb(p.ambient), p, 0.45, True, "far", 0.10))
-        self.props(("evergreen tree", "deciduous tree"), 34, (self.horizon - 0.01, self.horizon + 0.012), (0.07, 0.13), 0.24, "trees", 0.34)
+        self.add(
+            nature.mountains(
+                rng,
+                c,
+                self.horizon + 0.01,
+                0.30,
+                5,
+                mix("#6f7fa6", p.land, 0.5) * rgb(p.ambient),
+                p,
+                0.45,
+                True,
+                "far",
+                0.10,
+            )
+        )
+        self.props(
+            ("evergreen tree", "deciduous tree"),
+            34,
+            (self.horizon - 0.01, self.horizon + 0.012),
+            (0.07, 0.13),
+            0.24,
+            "trees",
+            0.34,
+        )
         self.add(nature.water(rng, c, p, self.horizon, self.sun[0], True))
-        self.props(("sheaf of rice", "herb"), 12, (0.98, 1.08), (0.14, 0.24), 0.92, "reeds", 0.0, 0.6, keep_clear=0.7, motion="sway")
+        self.props(
+            ("sheaf of rice", "herb"),
+            12,
+            (0.98, 1.08),
+            (0.14, 0.24),
+            0.92,
+            "reeds",
+            0.0,
+            0.6,
+            keep_clear=0.7,
+            motion="sway",
+        )
 
     def in_beach(self) -> None:
         p, rng, c = self.p, self.rng, self.c
         self._heavens(5)
-        self.add(nature.hill(rng, c, self.horizon - 0.005, 0.08, 2, mix(p.land, p.haze, 0.45), p.land, p.haze, 0.45, "far", 0.12))
+        self.add(
+            nature.hill(
+                rng, c, self.horizon - 0.005, 0.08, 2, mix(p.land, p.haze, 0.45), p.land, p.haze, 0.45, "far", 0.12
+            )
+        )
         self.add(nature.water(rng, c, p, self.horizon, self.sun[0], False))
         sand, wet = rgb("#f3dcae") * rgb(p.ambient), rgb("#d9b884") * rgb(p.ambient)
-        self.add(nature.hill(rng, c, 0.74, 0.05, 2, mix(wet, "#ffffff", 0.25), sand, p.haze, 0.0, "ground", 0.5, 0.06, 40))
+        self.add(
+            nature.hill(rng, c, 0.74, 0.05, 2, mix(wet, "#ffffff", 0.25), sand, p.haze, 0.0, "ground", 0.5, 0.06, 40)
+        )
         self.props(("palm tree",), 2, (0.86, 0.90), (0.48, 0.60), 0.6, "palms", 0.0, 0.95, (-0.02, 0.12), motion="sway")
         self.props(("palm tree",), 1, (0.84, 0.86), (0.42, 0.48), 0.6, "palms", 0.0, 0.95, (0.90, 1.0), motion="sway")
-        self.props(("spiral shell", "crab", "umbrella on ground"), 3, (0.90, 0.97), (0.05, 0.09), 0.7, "shells", 0.0, 1.0, keep_clear=0.5)
+        self.props(
+            ("spiral shell", "crab", "umbrella on ground"),
+            3,
+            (0.90, 0.97),
+            (0.05, 0.09),
+            0.7,
+            "shells",
+            0.0,
+            1.0,
+            keep_clear=0.5,
+        )
 
     def in_desert(self) -> None:
         p, rng, c = self.p, self.rng, self.c
         self._heavens(2)
         warm, pale = rgb("#c8854a") * rgb(p.ambient), rgb("#f2c888") * rgb(p.ambient)
-        self.add(nature.mountains(rng, c, self.horizon + 0.02, 0.22, 4, rgb("#b5683f") * rgb(p.ambient), p, 0.45, False, "far", 0.10))
+        self.add(
+            nature.mountains(
+                rng, c, self.horizon + 0.02, 0.22, 4, rgb("#b5683f") * rgb(p.ambient), p, 0.45, False, "far", 0.10
+            )
+        )
         for k, (y, amp) in enumerate(((0.60, 0.10), (0.66, 0.12), (0.74, 0.10))):
-            self.add(nature.hill(rng, c, y, amp, 2 + k % 2, pale, warm, p.haze, 0.36 - 0.16 * k, ("dunes", "dunes", "ground")[k], 0.2 + 0.1 * k, 0.05))
+            self.add(
+                nature.hill(
+                    rng,
+                    c,
+                    y,
+                    amp,
+                    2 + k % 2,
+                    pale,
+                    warm,
+                    p.haze,
+                    0.36 - 0.16 * k,
+                    ("dunes", "dunes", "ground")[k],
+                    0.2 + 0.1 * k,
+                    0.05,
+                )
+            )
         self.props(("cactus",), 4, (0.70, 0.80), (0.08, 0.16), 0.46, "cacti", 0.12, 0.95, keep_clear=0.35)
         self.props(("cactus", "rock"), 3, (0.94, 1.05), (0.18, 0.30), 0.85, "near cacti", 0.0, 0.8, keep_clear=0.8)
 
@@ -276,7 +433,9 @@ class Place:
         p, rng, c = self.p, self.rng, self.c
         self._space_back(1)
         grey, dark = rgb("#b9b6c8") * rgb(p.ambient), rgb("#56526e") * rgb(p.ambient)
-        self.add(nature.hill(rng, c, self.horizon - 0.02, 0.16, 4, mix(grey, dark, 0.4), dark, p.haze, 0.25, "far", 0.15))
+        self.add(
+            nature.hill(rng, c, self.horizon - 0.02, 0.16, 4, mix(grey, dark, 0.4), dark, p.haze, 0.25, "far", 0.15)
+        )
         self._ground(grey, dark, 3, 0.06, 0.25)
         self._craters()
 
@@ -286,7 +445,11 @@ class Place:
         draw = ImageDraw.Draw(image)
         for _ in range(16):
             t = rng.random()
-            x, y, r = c.x(rng.random() * 1.1 - 0.05), c.y(self.horizon + 0.07 + t * 0.36), c.height * (0.012 + 0.07 * t * rng.random())
+            x, y, r = (
+                c.x(rng.random() * 1.1 - 0.05),
+                c.y(self.horizon + 0.07 + t * 0.36),
+                c.height * (0.012 + 0.07 * t * rng.random()),
+            )
             draw.ellipse([x - r, y - r * 0.34, x + r, y + r * 0.34], fill=(46, 42, 66, 190))
             draw.ellipse([x - r * 0.92, y - r * 0.18, x + r * 0.92, y + r * 0.36], fill=(112, 108, 134, 200))
         self._cropped("craters", image.filter(ImageFilter.GaussianBlur(c.height / 500)), 0.43)
@@ -315,8 +478,21 @@ class Place:
         self.props(("tropical fish", "fish"), 9, (0.25, 0.62), (0.03, 0.055), 0.18, "far fish", 0.45, motion="drift")
         self.add(nature.rays(rng, c, "#d8fbff", 0.30))
         self._ground(rgb(p.land2) * 0.9, rgb("#7d8f78"), 3, 0.05, 0.12, 0.82)
-        self.props(("coral", "coral", "herb", "spiral shell"), 12, (0.84, 1.02), (0.09, 0.19), 0.6, "corals", 0.10, 0.95, keep_clear=0.32, motion="sway")
-        self.props(("coral",), 3, (1.04, 1.10), (0.28, 0.36), 0.92, "near coral", 0.0, 0.5, keep_clear=0.85, motion="sway")
+        self.props(
+            ("coral", "coral", "herb", "spiral shell"),
+            12,
+            (0.84, 1.02),
+            (0.09, 0.19),
+            0.6,
+            "corals",
+            0.10,
+            0.95,
+            keep_clear=0.32,
+            motion="sway",
+        )
+        self.props(
+            ("coral",), 3, (1.04, 1.10), (0.28, 0.36), 0.92, "near coral", 0.0, 0.5, keep_clear=0.85, motion="sway"
+        )
 
     def in_sky(self) -> None:
         self._heavens(5)
@@ -341,8 +517,28 @@ class Place:
         self.add(built.floor(self.rng, self.c, self.p, self.horizon), built.rug(self.rng, self.c, self.p, 0.88))
         far = (0.86, 0.93) if side < 0.5 else (0.07, 0.14)
         self.props(("couch and lamp",), 1, (0.78, 0.78), (0.40, 0.40), 0.5, "couch", 0.0, 0.95, far)
-        self.props(("framed picture",) if "framed picture" in sprites.by_label() else ("mirror",), 1, (0.42, 0.42), (0.18, 0.18), 0.04, "picture", 0.0, 0.95, (0.5, 0.5))
-        self.props(("potted plant",), 1, (0.80, 0.80), (0.24, 0.24), 0.52, "plant", 0.0, 0.95, (0.03, 0.06) if side > 0.5 else (0.94, 0.97))
+        self.props(
+            ("framed picture",) if "framed picture" in sprites.by_label() else ("mirror",),
+            1,
+            (0.42, 0.42),
+            (0.18, 0.18),
+            0.04,
+            "picture",
+            0.0,
+            0.95,
+            (0.5, 0.5),
+        )
+        self.props(
+            ("potted plant",),
+            1,
+            (0.80, 0.80),
+            (0.24, 0.24),
+            0.52,
+            "plant",
+            0.0,
+            0.95,
+            (0.03, 0.06) if side > 0.5 else (0.94, 0.97),
+        )
 
     def in_library(self) -> None:
         side = 0.5
@@ -357,7 +553,17 @@ class Place:
         other = (0.50, 0.10, 1.06, 0.42) if self.sun[0] < 0.5 else (-0.06, 0.10, 0.50, 0.42)
         self.add(built.shelves(self.rng, self.c, self.p, other, 2, True))
         self.add(built.floor(self.rng, self.c, self.p, 0.78), built.counter(self.c, self.p, 0.58))
-        self.props(("pot of food", "teapot", "bowl with spoon", "bread", "amphora"), 5, (0.595, 0.60), (0.09, 0.12), 0.32, "pots", 0.0, 1.0, keep_clear=0.3)
+        self.props(
+            ("pot of food", "teapot", "bowl with spoon", "bread", "amphora"),
+            5,
+            (0.595, 0.60),
+            (0.09, 0.12),
+            0.32,
+            "pots",
+            0.0,
+            1.0,
+            keep_clear=0.3,
+        )
 
     def in_stage(self) -> None:
         back, beams, curtains = built.stage(self.rng, self.c)

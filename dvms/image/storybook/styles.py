@@ -32,7 +32,9 @@ def watercolour(a: Array, rng: np.random.Generator) -> Array:
     h, w = a.shape[:2]
     unit = h / 720
     size = max(3, int(7 * unit) | 1)
-    smooth = _f(_u8(a).filter(ImageFilter.MedianFilter(min(size, 9))).filter(ImageFilter.ModeFilter(max(3, int(5 * unit)))))
+    smooth = _f(
+        _u8(a).filter(ImageFilter.MedianFilter(min(size, 9))).filter(ImageFilter.ModeFilter(max(3, int(5 * unit))))
+    )
     dx = ((noise(rng, w, h, 40, 2) - 0.5) * 14 * unit).astype(int)
     dy = ((noise(rng, w, h, 40, 2) - 0.5) * 14 * unit).astype(int)
     rows = np.clip(np.arange(h)[:, None] + dy, 0, h - 1)
@@ -54,7 +56,9 @@ def pixel(a: Array, rng: np.random.Generator) -> Array:
     """Big square pixels of a few dozen colours."""
     h, w = a.shape[:2]
     small_h = 120 if h <= w else 160
-    small = _u8(np.clip((a - 0.5) * 1.12 + 0.52, 0, 1)).resize((max(8, round(w * small_h / h)), small_h), Image.Resampling.BOX)
+    small = _u8(np.clip((a - 0.5) * 1.12 + 0.52, 0, 1)).resize(
+        (max(8, round(w * small_h / h)), small_h), Image.Resampling.BOX
+    )
     indexed = small.quantize(40, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     return _f(indexed.convert("RGB").resize((w, h), Image.Resampling.NEAREST))
 
@@ -64,7 +68,11 @@ def poster(a: Array, rng: np.random.Generator) -> Array:
     h = a.shape[0]
     unit = h / 720
     flat = _u8(a).filter(ImageFilter.MedianFilter(max(3, int(5 * unit) | 1)))
-    inked = _f(flat.quantize(11, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).convert("RGB").filter(ImageFilter.ModeFilter(max(3, int(4 * unit)))))
+    inked = _f(
+        flat.quantize(11, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        .convert("RGB")
+        .filter(ImageFilter.ModeFilter(max(3, int(4 * unit))))
+    )
     mean = inked.mean(-1, keepdims=True)
     vivid = np.clip(mean + (inked - mean) * 1.35, 0, 1)
     line = np.clip(_edges(inked, 1.0 * unit) * 1.3 - 0.25, 0, 1)[..., None]
@@ -107,7 +115,10 @@ def ink(a: Array, rng: np.random.Generator) -> Array:
     yy, xx = np.mgrid[0:h, 0:w].astype(np.float32)
     stripes = np.sin((xx + yy) * (1.15 / max(unit, 0.4)))
     second = np.sin((xx - yy) * (1.15 / max(unit, 0.4)))
-    hatch = np.clip((0.36 - lum) * 5, 0, 1) * (stripes > 0.25) * 0.55 + np.clip((0.20 - lum) * 6, 0, 1) * (second > 0.3) * 0.5
+    hatch = (
+        np.clip((0.36 - lum) * 5, 0, 1) * (stripes > 0.25) * 0.55
+        + np.clip((0.20 - lum) * 6, 0, 1) * (second > 0.3) * 0.5
+    )
     levels = np.floor(np.clip(a, 0, 0.999) * 6) / 5.4 * 0.5 + a * 0.5
     page = 0.22 + 0.80 * levels
     dark = np.clip(line + hatch, 0, 1)[..., None]

@@ -15,7 +15,9 @@ from dvms.image.storybook.words import Meaning
 PARTICLES = frozenset({"flakes", "rain", "leaves", "petals", "bubbles", "fireflies"})
 
 
-def layers(rng: Rng, c: Canvas, p: Palette, meaning: Meaning, banned: frozenset[str], inside: bool, place: str) -> list[Layer]:
+def layers(
+    rng: Rng, c: Canvas, p: Palette, meaning: Meaning, banned: frozenset[str], inside: bool, place: str
+) -> list[Layer]:
     """The weather the prompt asks for, where the place allows it."""
     asked = meaning.weather - banned
     out: list[Layer] = []
@@ -61,19 +63,29 @@ def _rain(rng: Rng, c: Canvas) -> Layer:
     for _ in range(330):
         x, y, s = rng.random() * c.w, rng.random() * c.h, rng.random()
         long = (16 + 34 * s) * unit
-        draw.line([x, y, x - long * 0.2, y + long], fill=(225, 235, 245, int(50 + 80 * s)), width=max(1, round(1.4 * unit)))
+        draw.line(
+            [x, y, x - long * 0.2, y + long], fill=(225, 235, 245, int(50 + 80 * s)), width=max(1, round(1.4 * unit))
+        )
     return Layer("rain", image, 0, 0, 0.96, "fall")
 
 
 def _scatter(
-    rng: Rng, c: Canvas, name: str, labels: tuple[str, ...], count: int, size: float, rows: tuple[float, float] = (0.0, 1.0)
+    rng: Rng,
+    c: Canvas,
+    name: str,
+    labels: tuple[str, ...],
+    count: int,
+    size: float,
+    rows: tuple[float, float] = (0.0, 1.0),
 ) -> Layer:
     image = Image.new("RGBA", (c.w, c.h), (255, 255, 255, 0))
     for _ in range(count):
         source = sprites.picture(sprites.by_label()[labels[int(rng.integers(len(labels)))]].id)
         h = max(4, int(size * c.height * (0.5 + 0.9 * rng.random())))
         small = source.resize((max(3, source.width * h // source.height), h), Image.Resampling.LANCZOS)
-        small = small.rotate((rng.random() - 0.5) * (40 if name == "notes" else 300), Image.Resampling.BICUBIC, expand=True)
+        small = small.rotate(
+            (rng.random() - 0.5) * (40 if name == "notes" else 300), Image.Resampling.BICUBIC, expand=True
+        )
         over(image, small, int(rng.random() * c.w), int(c.y(rows[0] + (rows[1] - rows[0]) * rng.random())))
     motion = {"bubbles": "rise", "notes": "float"}.get(name, "fall")
     return Layer(name, image, 0, 0, 0.93 if name != "notes" else 0.5, motion)
@@ -101,8 +113,14 @@ def _fireworks(rng: Rng, c: Canvas) -> Layer:
     draw = ImageDraw.Draw(image)
     unit = c.height / 720
     for k in range(4):
-        x, y, r = c.x(0.14 + 0.24 * k + 0.08 * rng.random()), c.y(0.12 + 0.22 * rng.random()), (70 + 60 * rng.random()) * unit
-        tone = ((255, 120, 120), (255, 214, 110), (130, 220, 255), (200, 150, 255), (150, 255, 170))[int(rng.integers(5))]
+        x, y, r = (
+            c.x(0.14 + 0.24 * k + 0.08 * rng.random()),
+            c.y(0.12 + 0.22 * rng.random()),
+            (70 + 60 * rng.random()) * unit,
+        )
+        tone = ((255, 120, 120), (255, 214, 110), (130, 220, 255), (200, 150, 255), (150, 255, 170))[
+            int(rng.integers(5))
+        ]
         rays = 26
         for ray in range(rays):
             angle = 2 * math.pi * ray / rays

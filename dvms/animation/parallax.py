@@ -1,0 +1,288 @@
+"""Storybook pictures come alive: their true layers, each moved by its depth, with swaying, bobbing and falling things."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from dvms.animation.moves import Move
+from dvms.image.storybook.compose import Scene, compose, finish
+from dvms.image.storybook.paint import Canvas, Layer, over
+from dvms.image.storybook.recipe import Recipe
+from dvms.image.storybook.styles import pixel
+from dvms.image.storybook.weather import PARTICLES
+
+PLATE_DEPTHS = (0.07, 0.34, 0.56, 2.0)  # upper bounds of the bands that scenery is merged into
+BEAT = 0.55  # seconds, of things that move in time
+
+
+@dataclass(slots=True)
+class _Plate:
+    """A picture that moves as one: colours and mask apart, at (x, y) of the canvas."""
+
+    colours: Image.Image
+    mask: Image.Image | None
+    x: int
+    y: int
+    depth: float
+    motion: str
+    phase: float
+
+
+class Parallax:
+    """Frames of one scene under one camera move."""
+
+    def __init__(self, recipe: Recipe, move: Move, seconds: float) -> None:
+        self.scene = compose(recipe)
+        self.move, self.seconds = move, seconds
+        self.canvas = self.scene.canvas
+        self.particles = {layer.name for layer in self.scene.layers} & PARTICLES
+        rng = np.random.default_rng(recipe.seed)
+        self.dust = rng.random((110, 4))
+        self.glints = self._glints(rng)
+        self.plates = _plates(self.scene)
+
+    def _glints(self, rng: np.random.Generator) -> list[tuple[float, float, float, float]]:
+        """(x, y, size, phase) of lights that twinkle: stars, or the sun on water."""
+        c, names = self.canvas, {layer.name for layer in self.scene.layers}
+        out = []
+        if "stars" in names:
+            out += [(rng.random() * c.w, rng.random() * c.h * 0.5, 1.2, rng.random() * 6.28) for _ in range(16)]
+        water = next((layer for layer in self.scene.layers if layer.name == "sea"), None)
+        if water is not None:
+            for _ in range(34):
+                t = rng.random()
+                out.append((rng.random() * c.w, water.y + t * (c.h - water.y), -(2 + 7 * t), rng.random() * 6.28))
+        return out
+
+    def frame(self, t: float) -> Image.Image:
+        """The picture at t seconds."""
+        c = self.canvas
+        zoom, pan_x, pan_y = self.move.at(min(1.0, t / max(self.seconds, 0.01)))
+        frame = Image.new("RGB", (c.width, c.height))
+        lights_done = False
+        for plate in self.plates:
+            box = self._view(plate.depth, zoom, pan_x, pan_y)
+            if not lights_done and plate.depth > 0.42 and self.glints:
+                self._twinkle(frame, box, t)
+                lights_done = True
+            if plate.mask is None:
+                frame = plate.colours.resize((c.width, c.height), Image.Resampling.BILINEAR, box=box)
+            elif plate.motion == "scenery":
+                _wide(frame, plate, box, 0.0)
+            elif plate.motion in ("sway", "drift"):
+                shift = (
+                    math.sin(t * 1.7 + plate.phase) * 0.004 * c.width
+                    if plate.motion == "sway"
+                    else (t - self.seconds / 2) * 0.006 * c.width
+                )
+                _wide(frame, plate, box, shift)
+            else:
+                self._alive(frame, plate, box, t)
+        if self.glints and not lights_done:
+            self._twinkle(frame, self._view(0.1, zoom, pan_x, pan_y), t)
+        if self.particles:
+            self._fall(frame, t, pan_x)
+        if self.scene.style == "pixel":
+            frame = Image.fromarray(
+                (pixel(np.asarray(frame, np.float32) / 255, np.random.default_rng(0)) * 255).astype(np.uint8)
+            )
+        return frame
+
+    def _view(self, depth: float, zoom: float, pan_x: float, pan_y: float) -> tuple[float, float, float, float]:
+        """What part of the canvas is seen at this depth: near things grow and slide more."""
+        c = self.canvas
+        near = 0.30 + 0.85 * depth
+        scale = 1 + (zoom - 1) * near * 1.25
+        w, h = c.width / scale, c.height / scale
+        x = (c.w - w) / 2 + pan_x * c.pad * near * 0.9
+        y = (c.h - h) / 2 + pan_y * c.pad * near * 0.7
+        x, y = min(max(0.0, x), c.w - w), min(max(0.0, y), c.h - h)
+        return x, y, x + w, y + h
+
+    def _alive(self, frame: Image.Image, plate: _Plate, box: tuple[float, float, float, float], t: float) -> None:
+        """A thing with a life of its own."""
+        c = self.canvas
+        scale = c.width / (box[2] - box[0])
+        w, h = max(2, round(plate.colours.width * scale)), max(2, round(plate.colours.height * scale))
+        x, y = (plate.x - box[0]) * scale, (plate.y - box[1]) * scale
+        angle, wave = 0.0, 2 * math.pi * t / (BEAT * 2) + plate.phase
+        if plate.motion == "hop":
+            y -= abs(math.sin(wave)) * 0.016 * c.height
+            angle = math.sin(wave) * 1.5
+        elif plate.motion == "bob":
+            y += math.sin(wave * 0.55) * 0.010 * c.height
+            angle = math.sin(wave * 0.55 + 1) * 1.6
+        elif plate.motion == "float":
+            y += math.sin(wave * 0.42) * 0.020 * c.height
+            x += math.sin(wave * 0.27) * 0.010 * c.width
+            angle = math.sin(wave * 0.42 + 0.7) * 2.0
+        elif plate.motion == "shimmer":
+            x += math.sin(wave * 0.55) * 0.003 * c.width
+        mask = plate.mask
+        if mask is None:
+            return
+        colours = plate.colours.resize((w, h), Image.Resampling.BILINEAR)
+        alpha = mask.resize((w, h), Image.Resampling.BILINEAR)
+        if angle:
+            centre = (w / 2, h * 0.92 if plate.motion == "hop" else h / 2)
+            colours = colours.rotate(angle, Image.Resampling.BILINEAR, center=centre)
+            alpha = alpha.rotate(angle, Image.Resampling.BILINEAR, center=centre)
+        frame.paste(colours, (round(x), round(y)), alpha)
+
+    def _twinkle(self, frame: Image.Image, box: tuple[float, float, float, float], t: float) -> None:
+        draw = ImageDraw.Draw(frame, "RGBA")
+        scale = self.canvas.width / (box[2] - box[0])
+        for x, y, size, phase in self.glints:
+            on = math.sin(t * 3.1 + phase)
+            if on > 0.25:
+                px, py, a = (x - box[0]) * scale, (y - box[1]) * scale, int(200 * (on - 0.25))
+                if size > 0:
+                    r = size * (0.6 + on)
+                    draw.ellipse((px - r, py - r, px + r, py + r), fill=(255, 255, 255, a))
+                else:
+                    draw.line((px + size, py, px - size, py), fill=(255, 250, 235, a // 2 + 20), width=1)
+
+    def _fall(self, frame: Image.Image, t: float, pan: float) -> None:
+        draw = ImageDraw.Draw(frame, "RGBA")
+        w, h = frame.size
+        unit = h / 720
+        for a, b, s, q in self.dust:
+            if "rain" in self.particles:
+                x, y = (a * w - t * 150 * unit - pan * 30) % w, (b * h + t * (780 + 420 * s) * unit) % h
+                draw.line(
+                    (x, y, x - 6 * unit, y + (26 + 16 * s) * unit), fill=(225, 235, 245, int(60 + 90 * s)), width=1
+                )
+            if "flakes" in self.particles:
+                r = (1.2 + 4.6 * s * s) * unit
+                x = (a * w + math.sin(t * (0.6 + q) + 6 * a) * 30 * unit + 22 * t * q * unit - pan * 40 * s) % w
+                y = (b * h + t * (36 + 120 * s) * unit) % h
+                draw.ellipse((x - r, y - r, x + r, y + r), fill=(255, 255, 255, int(130 + 100 * s)))
+            if self.particles & {"leaves", "petals"} and q < 0.4:
+                r = (3 + 5 * s) * unit
+                x, y = (
+                    (a * w + math.sin(t * 1.4 + 9 * q) * 46 * unit - t * 40 * s * unit) % w,
+                    (b * h + t * (50 + 70 * s) * unit) % h,
+                )
+                flat = r * abs(math.cos(t * 2.2 + 7 * a)) * 0.7 + 1
+                tone = (236, 122, 48) if "leaves" in self.particles else (255, 196, 218)
+                draw.ellipse((x - r, y - flat, x + r, y + flat), fill=(*tone, 225))
+            if "bubbles" in self.particles and q < 0.3:
+                r = (2 + 6 * s) * unit
+                x, y = (a * w + math.sin(t * 1.7 + 9 * a) * 12 * unit) % w, (b * h - t * (46 + 60 * s) * unit) % h
+                draw.ellipse((x - r, y - r, x + r, y + r), outline=(225, 250, 255, 150), width=1)
+                draw.ellipse((x - r * 0.5, y - r * 0.6, x - r * 0.1, y - r * 0.2), fill=(255, 255, 255, 150))
+            if "fireflies" in self.particles and q < 0.45:
+                glow = 0.5 + 0.5 * math.sin(t * 2.4 + 12 * a)
+                r = (2.0 + 2.6 * s) * unit
+                x = (a * w + math.sin(t * 0.7 + 9 * q) * 40 * unit) % w
+                y = (0.30 + 0.66 * b) * h + math.sin(t * 0.9 + 5 * a) * 26 * unit
+                draw.ellipse((x - 3 * r, y - 3 * r, x + 3 * r, y + 3 * r), fill=(255, 240, 150, int(36 * glow)))
+                draw.ellipse((x - r, y - r, x + r, y + r), fill=(255, 250, 205, int(225 * glow)))
+
+
+def _wide(frame: Image.Image, plate: _Plate, box: tuple[float, float, float, float], shift: float) -> None:
+    """Paste the seen part of a wide plate, resized to the frame."""
+    if plate.mask is None:
+        return
+    scale = frame.width / (box[2] - box[0])
+    left, top = max(box[0] + shift, plate.x), max(box[1], plate.y)
+    right, bottom = min(box[2] + shift, plate.x + plate.colours.width), min(box[3], plate.y + plate.colours.height)
+    if right - left < 2 or bottom - top < 2:
+        return
+    x0, y0 = round((left - box[0] - shift) * scale), round((top - box[1]) * scale)
+    x1, y1 = round((right - box[0] - shift) * scale), round((bottom - box[1]) * scale)
+    if x1 <= x0 or y1 <= y0:
+        return
+    # The exact source rectangle for the whole output pixels, so that slow moves don't jitter.
+    part = (
+        max(0.0, x0 / scale + box[0] + shift - plate.x),
+        max(0.0, y0 / scale + box[1] - plate.y),
+        min(float(plate.colours.width), x1 / scale + box[0] + shift - plate.x),
+        min(float(plate.colours.height), y1 / scale + box[1] - plate.y),
+    )
+    size = (x1 - x0, y1 - y0)
+    colours = plate.colours.resize(size, Image.Resampling.BILINEAR, box=part)
+    frame.paste(colours, (x0, y0), plate.mask.resize(size, Image.Resampling.BILINEAR, box=part))
+
+
+def _is_alive(layer: Layer) -> bool:
+    return layer.name.split()[-1].startswith("sub") or layer.name == "planet"
+
+
+def _plates(scene: Scene) -> list[_Plate]:
+    """Merge scenery into a few plates and keep what lives apart; colours are those of the finished picture.
+
+    Plate k takes its colours from the finished merge of everything up to it, so that at rest the clip shows the very
+    picture, and what a moving thing uncovers is finished too.
+    """
+    layers = [layer for layer in scene.layers if layer.name not in PARTICLES]
+    groups: list[tuple[str, list[Layer]]] = []
+    band = -1
+    for layer in layers:
+        if _is_alive(layer):
+            groups.append(("alive", [layer]))
+            band = -1
+            continue
+        here = next(i for i, top in enumerate(PLATE_DEPTHS) if layer.depth <= top)
+        loose = layer.motion in ("sway", "drift") and layer.depth > 0.5
+        if groups and groups[-1][0] == "scenery" and here == band and not loose:
+            groups[-1][1].append(layer)
+        else:
+            groups.append(("sway" if loose else "scenery", [layer]))
+        band = -1 if loose else here
+    sheet = Image.new("RGB", (scene.canvas.w, scene.canvas.h))
+    plates: list[_Plate] = []
+    waiting: list[tuple[_Plate, Layer]] = []
+
+    def finished() -> Image.Image:
+        return finish(sheet, scene) if scene.style != "pixel" else sheet
+
+    def settle() -> None:
+        if waiting:
+            done = finished()
+            for plate, layer in waiting:
+                plate.colours = done.crop((layer.x, layer.y, layer.x + layer.image.width, layer.y + layer.image.height))
+            waiting.clear()
+
+    for kind, members in groups:
+        if kind == "alive":
+            layer = members[0]
+            over(sheet, layer.image, layer.x, layer.y)
+            plate = _Plate(
+                layer.image.convert("RGB"),
+                layer.image.getchannel("A"),
+                layer.x,
+                layer.y,
+                layer.depth,
+                layer.motion,
+                layer.phase,
+            )
+            plates.append(plate)
+            waiting.append((plate, layer))
+            continue
+        settle()
+        plates.append(_merged(kind, members, sheet, finished, scene.canvas, first=not plates))
+    settle()
+    return plates
+
+
+def _merged(
+    kind: str, members: list[Layer], sheet: Image.Image, finished: object, canvas: Canvas, first: bool
+) -> _Plate:
+    mask = Image.new("L", (canvas.w, canvas.h), 0)
+    for layer in members:
+        over(sheet, layer.image, layer.x, layer.y)
+        alpha = layer.image.getchannel("A")
+        mask.paste(255, (layer.x, layer.y), alpha)
+    done: Image.Image = finished()  # type: ignore[operator]
+    depth = (
+        max(layer.depth for layer in members)
+        if len(members) == 1
+        else sum(layer.depth for layer in members) / len(members)
+    )
+    if first:
+        return _Plate(done, None, 0, 0, 0.0, "scenery", 0.0)
+    box = mask.getbbox() or (0, 0, 2, 2)
+    return _Plate(done.crop(box), mask.crop(box), box[0], box[1], depth, kind, members[0].phase)

@@ -1,0 +1,107 @@
+"""Pictures: what the prompt says is really in them, and the same job gives the same bytes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dvms.image.service import ImageParams, ImageService
+from dvms.image.storybook import recipe as recipes
+from dvms.image.storybook.compose import compose
+from dvms.image.storybook.recipe import Recipe
+from dvms.image.storybook.words import understand
+from dvms.service import Input, Job, Progress, Refused, Result
+
+
+def paint(folder: Path, prompt: str, *, picture: Path | None = None, **params: object) -> Result:
+    folder.mkdir(parents=True, exist_ok=True)
+    inputs = [Input("text", prompt)]
+    if picture is not None:
+        inputs.append(Input("url", path=picture, mime="image/png"))
+    values = ImageParams.model_validate({"size": "320x192", "seed": 7, **params})
+    return ImageService().run(Job("ab" * 32, 5100, tuple(inputs), values, folder), Progress())
+
+
+def pixels(result: Result) -> np.ndarray:
+    with Image.open(result.files[0].path) as image:
+        return np.asarray(image.convert("RGB"), np.float32)
+
+
+def test_a_prompt_becomes_a_png_of_the_size_asked_for(tmp_path: Path) -> None:
+    result = paint(tmp_path, "a fox in the snow under the northern lights")
+    assert pixels(result).shape == (192, 320, 3)
+    assert pixels(result).std() > 20
+    assert result.files[0].mime == "image/png"
+    assert "fox" in result.facts["subjects"]
+    assert result.facts["licence"] == "MIT"
+    assert "no neural network" in result.facts["model"]
+
+
+def test_same_job_same_bytes_other_seed_other_picture(tmp_path: Path) -> None:
+    first = paint(tmp_path / "a", "two cats in the city at night")
+    again = paint(tmp_path / "b", "two cats in the city at night")
+    other = paint(tmp_path / "c", "two cats in the city at night", seed=8)
+    assert first.files[0].path.read_bytes() == again.files[0].path.read_bytes()
+    assert np.abs(pixels(first) - pixels(other)).mean() > 3
+
+
+def test_the_recipe_is_in_the_file(tmp_path: Path) -> None:
+    result = paint(tmp_path, "a dragon and a castle", negative_prompt="clouds")
+    found = recipes.read(result.files[0].path)
+    assert found == Recipe("a dragon and a castle", 7, 320, 192, None, "clouds")
+    assert Recipe.from_json('{"timmy": "storybook/99"}') is None
+
+
+def test_the_subject_is_really_in_the_picture() -> None:
+    """Take the subject's layer away: what changes is where the subject is, and it is a good part of the frame."""
+    scene = compose(Recipe("a red balloon over a green field", 3, 320, 192))
+    subject = next(layer for layer in scene.layers if layer.name.startswith("sub"))
+    inside = np.asarray(subject.image)
+    solid = inside[..., 3] > 200
+    assert solid.sum() > 0.01 * 320 * 192
+    red = inside[solid][:, :3].astype(float).mean(0)
+    assert red[0] > 1.6 * red[1] and red[0] > 1.6 * red[2]
+    c = scene.canvas
+    middle_x, middle_y = subject.x + subject.image.width / 2, subject.y + subject.image.height / 2
+    assert c.pad < middle_x < c.pad + c.width and c.pad < middle_y < c.pad + c.height
+
+
+@pytest.mark.parametrize(
+    ("prompt", "labels"),
+    [
+        ("a panda playing guitar on stage", ["panda", "guitar"]),
+        ("un zorro en la nieve", ["fox"]),
+        ("ein Bär reitet auf einem Fahrrad im Wald", ["bear", "bicycle"]),
+        ("雪の中の狐", ["fox"]),
+        ("кошка играет на гитаре ночью", ["cat", "guitar"]),
+        ("three penguins dancing on the ice", ["penguin"]),
+        ("a spaniel and a mallard", ["dog", "duck"]),
+    ],
+)
+def test_prompts_are_understood(prompt: str, labels: list[str]) -> None:
+    found = [s.sprite.label for s in understand(prompt).subjects]
+    assert all(label in found for label in labels), found
+
+
+def test_places_times_and_styles() -> None:
+    meaning = understand("five orange cats in a neon city, watercolour")
+    assert (meaning.place, meaning.time, meaning.style) == ("city", "neon", "watercolour")
+    assert (meaning.subjects[0].count, meaning.subjects[0].colour) == (5, "orange")
+
+
+def test_the_negative_prompt_leaves_things_out() -> None:
+    assert [s.sprite.label for s in understand("a cat and a dog", "dogs").subjects] == ["cat"]
+
+
+def test_bad_requests_are_refused_before_any_work(tmp_path: Path) -> None:
+    for params in (
+        {"size": "9000x9000"},
+        {"size": "big"},
+        {"style": "cubist nonsense"},
+        {"size": None, "ratio": "100:1"},
+    ):
+        with pytest.raises(Refused):
+            paint(tmp_path, "a cat", **params)
+    with pytest.raises(Refused):
+        paint(tmp_path, " ")
