@@ -37,6 +37,7 @@ TARGET_LUFS: Final = -15.0
 CEILING_DBTP: Final = -1.0
 _CODEC_MARGIN_DB: Final = 0.7  # a lossy codec overshoots the peaks it was given by about this much
 
+
 def write(
     path: Path, samples: Samples, rate: int, mime: str = "audio/mp4", *, metadata: Mapping[str, str] | None = None
 ) -> None:

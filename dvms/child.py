@@ -139,13 +139,24 @@ def job_to_json(job: Job[Any]) -> dict[str, Any]:
         "params": job.params.model_dump(mode="json", exclude_unset=True),
         "workdir": str(job.workdir),
         "output": job.output,
+        "customer": job.customer,
+        "price_msat": job.price_msat,
     }
 
 
 def job_from_json(value: Mapping[str, Any], service: Service) -> Job[Any]:
     inputs = tuple(Input(**{**item, "path": Path(item["path"]) if item["path"] else None}) for item in value["inputs"])
     params = service.Params.model_validate(value["params"])
-    return Job(value["id"], value["kind"], inputs, params, Path(value["workdir"]), value["output"])
+    return Job(
+        value["id"],
+        value["kind"],
+        inputs,
+        params,
+        Path(value["workdir"]),
+        value["output"],
+        value["customer"],
+        value["price_msat"],
+    )
 
 
 def _die_with(parent: int) -> None:

@@ -206,12 +206,11 @@ class LoopEngine:
         def preview(what: Artefact | str) -> None:
             report.preview(what if isinstance(what, str) else Made(files=(measure_file(what),)))
 
-        progress = Progress(report.progress, preview, stop.is_set)
+        deadline = time.monotonic() + seconds
+        progress = Progress(report.progress, preview, lambda: stop.is_set() or time.monotonic() >= deadline)
         stopping = asyncio.create_task(stop.wait())
         try:
-            result = await _either(
-                self._service.run_async(job, progress), stopping, time.monotonic() + seconds if seconds else None
-            )
+            result = await _either(self._service.run_async(job, progress), stopping, deadline)
             return await asyncio.to_thread(measure, result) if result.files else measure(result)
         except _DeadlinePassed:
             raise Failed(f"the work took longer than {seconds:g} s") from None
@@ -246,11 +245,11 @@ class _DeadlinePassed(Exception):
     pass
 
 
-async def _either(work: Coroutine[Any, Any, T], stopping: asyncio.Task[Any], deadline: float | None) -> T:
+async def _either(work: Coroutine[Any, Any, T], stopping: asyncio.Task[Any], deadline: float) -> T:
     """The work's value, unless the stop or the deadline (in monotonic seconds) comes first: then it is cancelled."""
     task = asyncio.ensure_future(work)
     try:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        left = max(0.0, deadline - time.monotonic())
         await asyncio.wait({task, stopping}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()

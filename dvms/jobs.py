@@ -335,6 +335,14 @@ class SqliteJobs:
 
         return await self._db.write(work)
 
+    async def hand_back(self, owner: str) -> None:
+        """Put the jobs of an owner who closes in good order back in the queue, as if it had not begun them."""
+        sql = (
+            "UPDATE jobs SET state = ?, owner = NULL, lease_until = NULL, attempts = max(0, attempts - 1)"
+            " WHERE state = ? AND owner = ?"
+        )
+        await self._db.write(lambda conn: conn.execute(sql, (State.PAID, State.RUNNING, owner)) and None)
+
     async def owners(self) -> set[str]:
         """Everyone who holds a running job."""
         rows = await self._db.fetch("SELECT DISTINCT owner FROM jobs WHERE state = ?", (State.RUNNING,))

@@ -21,7 +21,7 @@ from nostr.key import SecretKey
 from nostr.pool import Pool
 
 EVERY: Final = 3.0  # seconds between two progress events of one job
-STEP: Final = 0.1  # or less often, where this fraction was not gained in half a minute
+STEP: Final = 0.1  # a gain worth telling
 PREVIEW_EVERY: Final = 5.0
 LIFE: Final = 3600  # seconds until relays may forget the news
 
@@ -81,12 +81,12 @@ class JobReport:
     ) -> None:
         self._newsroom, self._request, self._relays, self._now = newsroom, request, relays, now
         self._told_at = self._shown_at = now()
-        self._told = 0.0
+        self._told, self._words = 0.0, ""
 
     def progress(self, fraction: float, message: str) -> None:
         since = self._now() - self._told_at
-        if since >= EVERY and (fraction - self._told >= STEP or since >= 10 * EVERY):
-            self._told_at, self._told = self._now(), fraction
+        if since >= EVERY and (fraction - self._told >= STEP or message != self._words or since >= 10 * EVERY):
+            self._told_at, self._told, self._words = self._now(), fraction, message
             self._newsroom.tell(self._request, self._relays, message, fraction=fraction)
 
     def preview(self, what: str | Made) -> None:

@@ -278,7 +278,8 @@ def _herald(
         engine=engine.name,
         model=engine.model,
         licence=engine.licence,
-        topics=(name, "ai") if service.heavy else (name,),
+        topics=service.topics or ((name, "ai") if service.heavy else (name,)),
+        extra_tags=tuple(tuple(tag) for tag in service.announce_tags()),
     )
 
     def pulse() -> Pulse:
@@ -316,7 +317,12 @@ def _site(data: Path, name: str, key: SecretKey, pool: Pool, clock: Clock) -> Si
     async def ask(*filters: Filter, timeout: float = 3) -> list[Any]:
         return await pool.fetch(*filters, timeout=timeout)
 
-    return Site(data, name, key.public, pool.relays, clock, ask)
+    async def say(kind: int, content: str, tags: list[list[str]]) -> str:
+        event = key.sign(kind=kind, content=content, tags=tags, created_at=clock())
+        await pool.publish(event)
+        return event.id
+
+    return Site(data, name, key.public, pool.relays, clock, ask, say)
 
 
 def own_files(relays: Sequence[str]) -> str:

@@ -78,6 +78,8 @@ class Job(Generic[P]):
     params: P
     workdir: Path
     output: str | None = None
+    customer: str = ""  # public key; known while the job runs
+    price_msat: int = 0  # what was paid
 
     def text(self) -> str:
         """All text inputs, joined by newlines. Refused where there is none."""
@@ -156,7 +158,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a light service runs: what the host lends it. `ask` fetches stored events from the worker's relays."""
+    """Where a light service runs: what the host lends it.
+
+    `ask(*filters)` fetches stored events from the worker's relays; `say(kind, content, tags)` publishes an event of the
+    worker's key there and returns its id.
+    """
 
     data: Path
     name: str
@@ -164,6 +170,7 @@ class Site:
     relays: tuple[str, ...]
     clock: Callable[[], int]
     ask: Callable[..., Awaitable[list[Any]]]
+    say: Callable[[int, str, list[list[str]]], Awaitable[str]]
 
 
 class Service(ABC):
@@ -177,6 +184,8 @@ class Service(ABC):
     heavy: ClassVar[bool] = True  # runs in a child process, one at a time per box
     picture: ClassVar[str] = ""
     deadline: ClassVar[int | None] = None  # seconds for a job, where the usual setting does not fit the trade
+    at_once: ClassVar[int | None] = None  # light jobs at a time, where the usual setting does not fit the trade
+    topics: tuple[str, ...] = ()  # `t` tags of the announcement
 
     def __init__(self, settings: Any = None) -> None:
         self.settings: Any = self.Settings() if settings is None else settings
@@ -203,6 +212,10 @@ class Service(ABC):
     async def close(self) -> None:
         """The counterpart of `open`."""
         return
+
+    def announce_tags(self) -> list[list[str]]:
+        """More tags for the announcement."""
+        return []
 
     def available(self) -> bool:
         """False pauses the heartbeat: nobody is there to work (a person who went home)."""

@@ -60,12 +60,12 @@ class Shift:
                 if self._trusted:
                     group.create_task(self._refresh_trust())
         finally:
-            self._worker.stop_all()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await parts.news.close()
             await parts.engine.close()
+            await parts.jobs.hand_back(self._owner)
 
     # What an earlier day left.
 
@@ -165,7 +165,7 @@ class Shift:
     async def _serve_light(self) -> None:
         """Many jobs at a time in the host's own loop."""
         worker, jobs, clock = self._worker, self._worker.parts.jobs, self._worker.parts.clock
-        free = worker.parts.settings.light_jobs
+        free = worker.parts.service.at_once or worker.parts.settings.light_jobs
         slots = asyncio.Semaphore(free)
         busy = 0
 

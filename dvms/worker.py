@@ -12,7 +12,7 @@ import logging
 import shutil
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,11 +82,9 @@ class Worker:
         self.price_msat = (parts.settings.price or 0) * 1000
         self.trusted: Collection[str] = frozenset()
         self.queue_news = asyncio.Event()  # set when a job was paid
-        self.closing = False
         self.live = False  # stored requests are through; what comes now is being asked now
         self._prepared: OrderedDict[str, Job[Any]] = OrderedDict()
         self._running: dict[str, asyncio.Event] = {}
-        self._cancelled: set[str] = set()
         self._arriving: Counter[str] = Counter()
         self._preparing = asyncio.Semaphore(PREPARING)
         self._moving: set[str] = set()  # jobs that `advance` is busy with
@@ -295,7 +293,7 @@ class Worker:
         stop = self._running[sale.id] = asyncio.Event()
         out = parts.folder / sale.id / "out"
         try:
-            if sale.attempts > ATTEMPTS:
+            if parts.service.heavy and sale.attempts > ATTEMPTS:
                 raise ServiceError("the work broke off several times")
             job = self._prepared.pop(sale.id, None) or await self._prepare(sale, request, quiet=QUIET_SECONDS)
             _empty(out)
@@ -304,17 +302,15 @@ class Worker:
                 seconds = min(seconds, sale.expires_at - parts.clock())
             if seconds <= 0:
                 raise ServiceError("the request expired before its turn came")
+            job = replace(job, customer=sale.customer, price_msat=sale.price_msat)
             made = await self._run(sale, request, job, stop, seconds)
             await self._deliver(sale, request, made)
         except Stopped:
-            if self.closing:
-                return  # it stays RUNNING on disk, and the next start puts it back in the queue
             await parts.endings.fail(sale, request, CANCELLED_BY_CUSTOMER)
         except ServiceError as error:
             await parts.endings.fail(sale, request, str(error))
         finally:
             self._running.pop(sale.id, None)
-            self._cancelled.discard(sale.id)
             parts.outbox.wake()
         shutil.rmtree(parts.folder / sale.id, ignore_errors=True)
 
@@ -412,15 +408,8 @@ class Worker:
         elif sale.state is State.PAID:
             await self.parts.endings.fail(sale, request, CANCELLED_BY_CUSTOMER, (State.PAID,))
         elif (stop := self._running.get(job)) is not None:
-            self._cancelled.add(job)
             stop.set()
         self.parts.outbox.wake()
-
-    def stop_all(self) -> None:
-        """End what is running, to be taken up again by the next start."""
-        self.closing = True
-        for stop in self._running.values():
-            stop.set()
 
     async def tidy(self) -> None:
         """Remove the folders of jobs that are over."""
