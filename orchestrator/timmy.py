@@ -18,7 +18,7 @@ from dvms.serve import own_files
 from market.directory import Directory
 from market.errors import BadRequest
 from market.job import JobRequest, build_feedback
-from market.kinds import DELETION, FEEDBACK, JOB_COMPOSITE, result_kinds
+from market.kinds import ANNOUNCEMENT, DELETION, FEEDBACK, JOB_COMPOSITE, result_kinds
 from nostr.clock import Clock, system_clock
 from nostr.event import Event
 from nostr.filter import Filter
@@ -201,12 +201,16 @@ class Timmy:
         )
 
     def _recipe_of(self, request: JobRequest) -> Recipe:
-        """Named by `recipe` (name, address or event id) or an `a` tag; where only one is sold, that one."""
-        named = request.param("recipe") or request.event.first("a") or ""
+        """Named by a parameter `recipe` (name, address, event id) or by the `a` tag of recipe or announcement.
+
+        Where only one is sold, that one.
+        """
+        named = {*request.params.get("recipe", []), *request.event.values("a")}
         if not named and len(self.recipes) == 1:
             return next(iter(self.recipes.values()))
         for d, recipe in self.recipes.items():
-            if named in (d, self.events[d].id, self.events[d].address):
+            announced = f"{ANNOUNCEMENT}:{self.key.public}:{d}"
+            if named & {d, announced, self.events[d].id, self.events[d].address}:
                 return recipe
         raise InputError(f"name a recipe in the parameter `recipe`: {', '.join(self.recipes)}")
 
