@@ -210,6 +210,26 @@ def template() -> str:
     return "\n".join(lines) + "\n"
 
 
+def reference() -> str:
+    """`docs/settings.md`: every key of every section, from the models. Written by `scripts/write-docs`."""
+    lines = [
+        "# Settings",
+        "",
+        "`DIR/timmy.toml`, one section a room. An environment variable `TIMMY_SECTION_KEY` overrides the file, a flag",
+        "overrides both. `timmy config show` prints what is in force, `timmy config set SECTION.KEY VALUE` changes the",
+        "file and keeps its comments. An unknown key is an error that names the nearest known one.",
+    ]
+    for section in SECTIONS:
+        place = ""
+        for where, key, value, text in describe(model_of(section), section):
+            if where != place:
+                lines += ["", f"## [{where}]", "", "| key | default | meaning |", "| --- | --- | --- |"]
+                place = where
+            cell = text.replace("|", "\\|").replace("\n", " ")
+            lines.append(f"| `{key}` | `{value.replace('|', chr(92) + '|')}` | {cell} |")
+    return "\n".join(lines) + "\n"
+
+
 def assign(text: str, section: str, key: str, value: str) -> str:
     """The file's text with one key set, comments kept. The key's commented line is used where it is there."""
     lines = text.splitlines()

@@ -22,7 +22,7 @@ log = logging.getLogger("node")
 
 FIRST_DELAY, LAST_DELAY = 0.5, 30.0  # seconds between restarts
 STEADY = 60.0  # a part that ran this long starts again without delay
-GRACE = 8.0  # seconds from SIGTERM to SIGKILL
+GRACES = (4.5, 2.0, 3.0)  # seconds from SIGTERM to SIGKILL: those who stand on others, the wallet, the relay
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Supervisor:
         """SIGTERM to all that stand on the others first, so that they can say goodbye; SIGKILL after the grace."""
         self._stopping.set()
         everyone = list(self._parts.values())
-        for wave, grace in ((everyone[2:], GRACE * 0.6), (everyone[1:2], GRACE * 0.2), (everyone[:1], GRACE * 0.2)):
+        for wave, grace in zip((everyone[2:], everyone[1:2], everyone[:1]), GRACES, strict=True):
             await asyncio.gather(*(self._end(running, grace) for running in wave))
         self._write_status()
 

@@ -13,7 +13,7 @@ from node.context import DataOption, JsonOption, data_dir, err, load_settings, o
 from node.errors import UsageComplaint
 from node.run import ready, run_until_signal, set_up_logging
 from node.settings import PARTS, NodeSettings, Settings
-from node.supervisor import Supervisor
+from node.supervisor import PartFailed, Supervisor
 from nostr import nip19
 from web.session import new_link
 
@@ -54,7 +54,10 @@ async def _up(folder: Path, node: NodeSettings, chosen: list[str], first: bool) 
 
 
 async def start(supervisor: Supervisor, folder: Path, node: NodeSettings, chosen: list[str]) -> str:
-    """Start the parts: relay, then wallet, then all the others side by side. Returns the relay's URL."""
+    """Start the parts: relay, then wallet, then all the others side by side. Returns the relay's URL.
+
+    Raises PartFailed where relay or wallet do not start; another part that fails is reported and left out.
+    """
     environ: dict[str, str] = {"TIMMY_NODE_LOG": node.log}
     if node.public_url:
         environ |= {"TIMMY_NODE_PUBLIC_URL": node.public_url, "TIMMY_RELAY_PUBLIC_URL": node.public_url}
@@ -64,7 +67,12 @@ async def start(supervisor: Supervisor, folder: Path, node: NodeSettings, chosen
         line = await supervisor.start(part)
         if part.name == "relay":
             url = line.split()[1]
-    await asyncio.gather(*(supervisor.start(part) for part in todo if part.name not in ("relay", "wallet")))
+    others = [part for part in todo if part.name not in ("relay", "wallet")]
+    for outcome in await asyncio.gather(*(supervisor.start(part) for part in others), return_exceptions=True):
+        if isinstance(outcome, PartFailed):  # a trade without its engine must not keep the others from selling
+            err.print(f"[yellow]{outcome}[/yellow]")
+        elif isinstance(outcome, BaseException):
+            raise outcome
     return url
 
 

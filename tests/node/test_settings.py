@@ -67,3 +67,8 @@ def _file(folder: Path, text: str) -> Path:
     path = folder / "some.toml"
     path.write_text(text)
     return path
+
+
+def test_the_settings_reference_is_complete_and_current() -> None:
+    path = Path(__file__).parents[2] / "docs" / "settings.md"
+    assert path.read_text() == settings.reference(), "run scripts/write-docs"
