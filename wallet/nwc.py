@@ -37,6 +37,7 @@ log = logging.getLogger("wallet")
 _READ_TIMEOUT = 10.0
 _MADE_TIMEOUT = 30.0
 _PAGE = 20  # transactions a page, what the protocol advises
+_LAST_LOOK = 2.0  # seconds that one look-up gets after the time of a payment is over
 _LOOK = (0.5, 1, 2, 4, 8)  # seconds between look-ups of a payment without an outcome
 _SKEW = 3900  # seconds the clock of the service may be off
 _POLL = 10.0
@@ -358,7 +359,8 @@ class NwcWallet:
         waits = itertools.chain(_LOOK, itertools.repeat(_LOOK[-1]))
         while True:
             try:
-                result = await self.lookup_payment(payment_hash)
+                left = deadline - loop.time()
+                result = await self._look_up(payment_hash, min(_READ_TIMEOUT, max(left, _LAST_LOOK)))
             except WalletUnreachable as error:
                 log.info("cannot look up payment %s: %s", payment_hash[:16], error)
             else:
@@ -372,8 +374,12 @@ class NwcWallet:
             await asyncio.sleep(wait)
 
     async def lookup_payment(self, payment_hash: str) -> PayResult:
+        return await self._look_up(payment_hash, _READ_TIMEOUT)
+
+    async def _look_up(self, payment_hash: str, timeout: float) -> PayResult:
+        params = {"payment_hash": payment_hash, "type": "outgoing"}
         try:
-            result = await self.call("lookup_invoice", {"payment_hash": payment_hash, "type": "outgoing"})
+            result = await self.call("lookup_invoice", params, timeout=timeout)
         except NwcError as error:  # not found is not failed: some wallets index late
             return PayResult(Outcome.UNKNOWN, payment_hash, code=error.code, detail=str(error))
         if result.get("type") == "incoming":

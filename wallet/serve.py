@@ -100,6 +100,7 @@ async def serve(
         info = await service.bank.backend.info()
         if not info.caps.real_money:
             log.warning("the wallet holds credits, not Lightning: nothing in it is worth money")
+        await service.ready()
         ready(f"wallet {info.alias} on {', '.join(service.relays)}")
         await asyncio.Event().wait()
 

@@ -196,6 +196,10 @@ class WalletService:
         if old is not None:
             await old.close()
 
+    async def ready(self) -> None:
+        """Return once a relay forwards requests to us."""
+        await self._subscription.eose()
+
     async def _read(self, subscription: Any) -> None:
         live = self._spawn(self._become_live(subscription))
         try:

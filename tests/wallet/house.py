@@ -1,5 +1,6 @@
 """A wallet service on a small relay, with clients, for tests that go through the front door."""
 
+import asyncio
 import secrets
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -70,7 +71,8 @@ class House:
         self.service = await self._inner.enter_async_context(
             WalletService(self.bank, self.pool, clock=self.clock, requests_per_second=self.rate)
         )
-        await self.pool.connected(5)
+        async with asyncio.timeout(5):
+            await self.service.ready()
 
     async def stop(self) -> None:
         await self._inner.aclose()
