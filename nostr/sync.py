@@ -12,7 +12,7 @@ from nostr.filter import Filter
 from nostr.negentropy import Initiator, InvalidNegentropy, Items
 
 FRAME_LIMIT = 60_000  # bytes; twice that in hex still fits the smallest usual message limit of 128 KiB
-_FIRST_ANSWER = 10.0  # seconds; a relay without NIP-77 may stay silent
+_CONNECT = 10.0  # seconds
 _LATER_ANSWERS = 60.0
 
 
@@ -25,17 +25,19 @@ class Difference:
     rounds: int
 
 
-async def reconcile(connection: Connection, filter: Filter, items: Items) -> Difference:
+async def reconcile(connection: Connection, filter: Filter, items: Items, *, patience: float = 10) -> Difference:
     """Compare `items` (everything of ours that matches) with the relay's. Nothing is transferred.
+
+    `patience`: seconds to wait for the first answer; a relay without NIP-77 may stay silent.
 
     Raises NotSupportedByRelay (no NIP-77, or it finds the set too large), RelayUnreachable.
     """
     initiator = Initiator(items, FRAME_LIMIT)
     sid = connection.new_id()
     answers = connection.open_talk(sid)
-    rounds, patience = 0, _FIRST_ANSWER
+    rounds = 0
     try:
-        if not await connection.connected(_FIRST_ANSWER):
+        if not await connection.connected(_CONNECT):
             raise RelayUnreachable(connection.url, "not connected")
         connection.send_raw(message.neg_open(sid, filter, initiator.begin()))
         while True:

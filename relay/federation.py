@@ -13,7 +13,6 @@ from aiohttp import web
 
 from nostr import nip65
 from nostr.event import Event
-from nostr.key import SecretKey, load_or_create
 from nostr.pool import normalise
 from relay.errors import StoreError
 from relay.filters import Want
@@ -35,7 +34,6 @@ class Federation:
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
         self._links: dict[str, Link] = {}
-        self._key: SecretKey | None = None
         self._changes: asyncio.Queue[RelaySettings] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
 
@@ -63,17 +61,9 @@ class Federation:
     async def _follow_settings(self) -> None:
         while True:
             settings = await self._changes.get()
-            if settings.upstream or settings.public_url:
-                self._key = self._key or await asyncio.to_thread(self._own_key)
             await self._relink(settings.upstream)
-            if self._key is not None:
+            if settings.upstream or settings.public_url:
                 await self._publish_list(settings)
-
-    def _own_key(self) -> SecretKey:
-        key = load_or_create(self._relay.data / "keys" / "relay.key")
-        self._relay.self_key = key.public
-        self._relay.own_keys = self._relay.own_keys | {key.public}
-        return key
 
     async def _relink(self, wanted: list[Upstream]) -> None:
         chosen = {normalise(upstream.url): upstream for upstream in wanted}
@@ -81,8 +71,8 @@ class Federation:
             if chosen.get(url) != link.settings:
                 await self._links.pop(url).stop()
         for url, upstream in chosen.items():
-            if url not in self._links and self._key is not None:
-                link = self._links[url] = Link(self._relay, upstream, self._key)
+            if url not in self._links:
+                link = self._links[url] = Link(self._relay, upstream)
                 link.start()
 
     def _hear(self, record: "Record") -> None:
@@ -91,14 +81,13 @@ class Federation:
 
     async def _publish_list(self, settings: RelaySettings) -> None:
         """Kind 10002 of this relay's key: where it is reached, what it reads from and writes to."""
-        assert self._key is not None
         public = settings.public_url
         own = [f"ws{public[4:]}" if public.startswith("http") else public] if public else []
         relays = nip65.RelayList(
             read=(*own, *(up.url for up in settings.upstream if up.direction != "up")),
             write=(*own, *(up.url for up in settings.upstream if up.direction != "down")),
         )
-        event = nip65.build(self._key, relays, self._relay.clock())
+        event = nip65.build(self._relay.key, relays, self._relay.clock())
         try:
             before = await self._stored_list(event)
             if before is not None and sorted(before.tags) == sorted(event.tags):

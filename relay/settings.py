@@ -11,6 +11,10 @@ Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Kind = Annotated[int, Field(ge=0, le=65535)]
 
 FEDERATED_KINDS = [0, 10002, 11998, 31990, 35990, 31117]
+FEDERATED: list[dict[str, Any]] = [
+    {"kinds": FEDERATED_KINDS},
+    {"kinds": [5], "#k": [str(kind) for kind in FEDERATED_KINDS]},  # their deletions
+]
 SEARCHED_KINDS = [0, 1, 1111, 30023, 31117, 31990, 35990]
 
 
@@ -41,10 +45,7 @@ class Upstream(BaseModel):
     url: str = Field(pattern=r"^wss?://", description="address of the other relay")
     direction: Literal["down", "up", "both"] = Field(default="both", description="down = fetch, up = publish")
     down: list[dict[str, Any]] = Field(
-        default_factory=lambda: [
-            {"kinds": FEDERATED_KINDS},
-            {"kinds": [5], "#k": [str(kind) for kind in FEDERATED_KINDS]},
-        ],
+        default_factory=lambda: [dict(wanted) for wanted in FEDERATED],
         description="filters of what is fetched",
     )
     up: list[dict[str, Any]] | None = Field(

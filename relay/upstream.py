@@ -23,9 +23,8 @@ from nostr.client import Connection, Ok
 from nostr.errors import NotSupportedByRelay, RelayError, RelayUnreachable
 from nostr.event import Event, is_ephemeral
 from nostr.filter import Filter
-from nostr.key import SecretKey
 from nostr.negentropy import Items
-from nostr.sync import fetch_ids, pages, reconcile
+from nostr.sync import Difference, fetch_ids, pages, reconcile
 from relay.errors import StoreError, TooExpensive
 from relay.filters import Want, parse_filter
 from relay.policies import WALLET_KINDS
@@ -48,6 +47,7 @@ _AT_ONCE = 64  # events under way in one direction
 _WAITING = 5000  # live events that wait to go up; beyond it a catch-up finds them
 _REFUSED = 20_000  # ids remembered as not wanted by one side
 _PAGE = 500
+_SURE, _UNSURE = 60.0, 5.0  # seconds for the first answer to NEG-OPEN, with and without 77 in NIP-11
 
 
 @dataclass(slots=True)
@@ -90,18 +90,21 @@ class Remembered:
 
 
 class Link:
-    """The exchange with one upstream. `key` answers its AUTH. `start` and `stop` once each."""
+    """The exchange with one upstream; the relay's own key answers its AUTH. `start` and `stop` once each."""
 
-    def __init__(self, relay: "Relay", settings: Upstream, key: SecretKey) -> None:
+    def __init__(self, relay: "Relay", settings: Upstream) -> None:
         self.settings = settings
         self.counts, self.progress = Counts(), Progress()
         self._relay = relay
-        self._connection = Connection(settings.url, key=key, clock=relay.clock, on_change=self._changed)
+        self._connection = Connection(settings.url, key=relay.key, clock=relay.clock, on_change=self._changed)
         self._down = [Filter.from_dict(wanted) for wanted in settings.down] if settings.direction != "up" else []
         self._goes_up = settings.direction != "down"
         self._came_from_there = Remembered(_REFUSED)
         self._not_here = Remembered(_REFUSED)
         self._not_there = Remembered(_REFUSED)
+        self._went_there = Remembered(_REFUSED)
+        self._offered = Remembered(_REFUSED)  # what we sent comes back through our own subscription
+        self._patience = _UNSURE  # seconds for the first answer to NEG-OPEN; 0 once it is known not to come
         self._outgoing: asyncio.Queue[Event] = asyncio.Queue(_WAITING)
         self._due = asyncio.Event()
         self._catching_up = False
@@ -204,7 +207,7 @@ class Link:
         """Both directions, filter by filter. True if nothing is left to do."""
         began = time.monotonic()
         try:
-            await self._refuse_ourselves()
+            await self._get_to_know()
             for wanted in self._down:
                 await self._catch_up_down(wanted)
             for up in self._up_filters():
@@ -228,18 +231,21 @@ class Link:
         )
         return not self.progress.dirty
 
-    async def _refuse_ourselves(self) -> None:
+    async def _get_to_know(self) -> None:
+        """NIP-11: is it ourselves, does it speak negentropy?"""
         try:
             about = await self._connection.information()
         except RelayUnreachable:
             return  # a relay without NIP-11
-        own = self._relay.self_key
-        if own is not None and about.get("self") == own:
+        nips = about.get("supported_nips")
+        if isinstance(nips, list):
+            self._patience = _SURE if 77 in nips else 0
+        if about.get("self") == self._relay.key.public:
             raise NotSupportedByRelay(self.settings.url, "this is the relay itself")
 
     async def _catch_up_down(self, wanted: Filter) -> None:
         try:
-            difference = await reconcile(self._connection, wanted, await self._items(wanted))
+            difference = await self._compare(wanted, await self._items(wanted))
         except (NotSupportedByRelay, TooExpensive) as error:
             log.debug("upstream %s: %s; reading it page by page", self.settings.url, error)
             await self._read_pages(wanted)
@@ -247,6 +253,16 @@ class Link:
         self.progress.method = "negentropy"
         need = frozenset(ident for ident in difference.need if ident not in self._not_here)
         await self._take_all(fetch_ids(self._connection, need))
+
+    async def _compare(self, wanted: Filter, items: Items) -> Difference:
+        if not self._patience:
+            raise NotSupportedByRelay(self.settings.url, "no NIP-77")
+        try:
+            return await reconcile(self._connection, wanted, items, patience=self._patience)
+        except NotSupportedByRelay:
+            if self._patience == _UNSURE:
+                self._patience = 0
+            raise
 
     async def _read_pages(self, wanted: Filter) -> None:
         self.progress.method = "pages"
@@ -259,7 +275,7 @@ class Link:
     async def _catch_up_up(self, wanted: Filter) -> None:
         items = await self._items(wanted)
         try:
-            difference = await reconcile(self._connection, wanted, items)
+            difference = await self._compare(wanted, items)
         except NotSupportedByRelay as error:
             log.debug("upstream %s: %s; writing all that is new to it", self.settings.url, error)
             await self._write_all(wanted)
@@ -321,7 +337,7 @@ class Link:
 
     async def _take(self, event: Event) -> None:
         """Give one event of theirs to our write path."""
-        if event.kind in WALLET_KINDS or event.id in self._not_here:
+        if event.kind in WALLET_KINDS or event.id in self._not_here or event.id in self._offered:
             return
         self.counts.received += 1
         self._came_from_there.add(event.id)
@@ -338,6 +354,9 @@ class Link:
             self._not_here.add(event.id)
 
     async def _publish(self, events: Sequence[Event]) -> None:
+        events = [event for event in events if event.id not in self._not_there and event.id not in self._went_there]
+        for event in events:
+            self._offered.add(event.id)
         answers = await asyncio.gather(*(self._connection.publish(event, 15) for event in events))
         for event, ok in zip(events, answers, strict=True):
             self._judge(event, ok)
@@ -346,6 +365,7 @@ class Link:
         word = message.prefix(ok.message)
         if ok.accepted or word == "duplicate":
             self.counts.sent += 1
+            self._went_there.add(event.id)
         elif not ok.answered or word in ("rate-limited", "error", "auth-required"):
             self.progress.error = ok.message
             if not is_ephemeral(event.kind):

@@ -14,7 +14,8 @@ from nostr.filter import Filter
 @dataclass
 class SmallRelay:
     """`stop()` and `start()` again keep port and events. Faults: `mute` (no OK), `refusal` (text for every event),
-    `auth` (challenge; nothing without it), `close_reqs` (text for every REQ), `max_limit`."""
+    `auth` (challenge; nothing without it), `close_reqs` (text for every REQ), `max_limit`.
+    `nip11` is the information document, where it has one."""
 
     events: list[Event] = field(default_factory=list)
     port: int = 0
@@ -23,6 +24,7 @@ class SmallRelay:
     auth: bool = False
     close_reqs: str = ""
     max_limit: int = 10_000
+    nip11: dict[str, Any] | None = None
     heard: list[list[Any]] = field(default_factory=list)
     sockets: dict[Any, dict[str, list[Filter]]] = field(default_factory=dict)
     authed: set[Any] = field(default_factory=set)
@@ -69,7 +71,9 @@ class SmallRelay:
                 if any(f.matches(event) for f in filters):
                     await self._send(ws, ["EVENT", sid, event.to_dict()])
 
-    async def _serve(self, request: web.Request) -> web.WebSocketResponse:
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        if self.nip11 is not None and "nostr+json" in request.headers.get("Accept", ""):
+            return web.json_response(self.nip11)
         ws = web.WebSocketResponse()
         await ws.prepare(request)
         self.sockets[ws] = {}
