@@ -78,6 +78,7 @@ class Bank:
         self._listeners: list[Callable[[Sequence[Report]], None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._asked: dict[str, float] = {}
+        self._sending: set[int] = set()
 
     @classmethod
     @asynccontextmanager
@@ -324,6 +325,8 @@ class Bank:
         self._tell(reports)
         if outcome.state is PaymentState.RESERVED:
             self._spawn(self._send(outcome))
+        elif outcome.state is PaymentState.UNKNOWN:
+            self._spawn(self._send_again(outcome))
         return outcome
 
     async def wait(self, payment: Payment, timeout: float | None = None) -> Payment:
@@ -379,6 +382,29 @@ class Bank:
         if not await self._record(payment, result):
             await self._chase(payment)
 
+    async def _send_again(self, payment: Payment) -> None:
+        """The payer gives the same invoice again while its outcome is unknown: no Lightning wallet pays a hash twice.
+
+        Only a proof counts here. "Failed" may mean that the first attempt is still on its way, so that is for the
+        look-ups to say.
+        """
+        if payment.id in self._sending:
+            return
+        self._sending.add(payment.id)
+        try:
+            result = await self.backend.pay_invoice(
+                payment.bolt11,
+                max_fee_msat=payment.fee_limit_msat,
+                timeout=self.policy.pay_timeout,
+                purpose=payment.purpose,
+            )
+            if result.outcome is Outcome.SETTLED:
+                await self._record(payment, result)
+        except (WalletError, OSError, TimeoutError) as error:
+            log.info("payment %s, once more: %s", payment.payment_hash[:16], error)
+        finally:
+            self._sending.discard(payment.id)
+
     async def _record(self, payment: Payment, result: PayResult) -> bool:
         """Book what the backend said. True when the payment has ended."""
         if result.outcome is Outcome.SETTLED:
@@ -416,8 +442,15 @@ class Bank:
             except (WalletError, OSError, TimeoutError) as error:
                 log.warning("cannot look up payment %s: %s", payment.payment_hash[:16], error)
                 continue
-            if await self._record(payment, result):
+            if await self._record(payment, result) or (await self._payment(payment.id)).ended:
                 return
+            if self._never_sent(payment, result):
+                await self._fail(payment.id, "PAYMENT_FAILED", "the backend never heard of it, and the invoice expired")
+                return
+
+    def _never_sent(self, payment: Payment, result: PayResult) -> bool:
+        forgotten = result.outcome is Outcome.UNKNOWN and result.code == "NOT_FOUND" and self.caps.remembers
+        return forgotten and self.clock() > payment.expires_at + _DAY
 
     async def _fail(self, payment_id: int, code: str, detail: str) -> None:
         now = self.clock()

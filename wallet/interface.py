@@ -69,6 +69,7 @@ class Caps:
     amountless: bool = False
     verifies_preimage: bool = True
     real_money: bool = True
+    remembers: bool = False  # a payment it does not know, long after its invoice expired, was never made
 
 
 @dataclass(frozen=True, slots=True)
