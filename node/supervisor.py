@@ -22,7 +22,7 @@ log = logging.getLogger("node")
 
 FIRST_DELAY, LAST_DELAY = 0.5, 30.0  # seconds between restarts
 STEADY = 60.0  # a part that ran this long starts again without delay
-GRACES = (4.5, 2.0, 3.0)  # seconds from SIGTERM to SIGKILL: those who stand on others, the wallet, the relay
+GRACES = (4.5, 6.0, 9.5)  # seconds since the stop began until SIGKILL: those on top, the wallet, the relay
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,9 @@ class Supervisor:
         """SIGTERM to all that stand on the others first, so that they can say goodbye; SIGKILL after the grace."""
         self._stopping.set()
         everyone = list(self._parts.values())
-        for wave, grace in zip((everyone[2:], everyone[1:2], everyone[:1]), GRACES, strict=True):
+        began = time.monotonic()
+        for wave, until in zip((everyone[2:], everyone[1:2], everyone[:1]), GRACES, strict=True):
+            grace = began + until - time.monotonic()
             await asyncio.gather(*(self._end(running, grace) for running in wave))
         self._write_status()
 

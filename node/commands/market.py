@@ -245,6 +245,17 @@ def _head(path: Path) -> bytes:
 # -- what the commands do -------------------------------------------------------------------------------------------
 
 
+async def offers(folder: Path) -> list[Offer]:
+    """Everything that is announced on this node's own relay."""
+    return await _services(folder, relay_urls(folder, None), None)
+
+
+async def last_purchase(folder: Path) -> Purchase | None:
+    """The owner's newest purchase."""
+    found = await _jobs(folder, None, 1)
+    return found[0] if found else None
+
+
 async def _services(folder: Path, relays: Sequence[str], kind: int | None) -> list[Offer]:
     async with _directory(folder, relays, kind) as directory:
         return directory.offers(kind)
