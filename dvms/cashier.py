@@ -24,7 +24,16 @@ from market.tags import parse_bolt11
 from nostr.clock import Clock
 from nostr.database import Database
 from wallet import bolt11
-from wallet.interface import Invoice, InvoiceState, Outcome, PayResult, Wallet, WalletError
+from wallet.interface import (
+    Invoice,
+    InvoiceState,
+    NotSupported,
+    Outcome,
+    PayResult,
+    Wallet,
+    WalletError,
+    WalletRefused,
+)
 
 log = logging.getLogger("dvms.cashier")
 
@@ -86,6 +95,7 @@ class Cashier:
         self._wake_refunds = asyncio.Event()
         self._since = clock() - _LOOK_BACK
         self._own_hashes: set[str] = set()
+        self._may_hold = True
 
     async def run(self) -> None:
         """Watch for payments and pay refunds until cancelled. Without a wallet there is nothing to watch."""
@@ -99,11 +109,18 @@ class Cashier:
     async def make_bill(self, sale: Sale, amount_msat: int, description: str, expiry: int, *, hold: bool) -> Bill:
         """A fresh invoice. Raises WalletError."""
         wallet = await self._door()
-        if hold and wallet.caps.hold:
+        if hold and wallet.caps.hold and self._may_hold:
             preimage = secrets.token_hex(32)
             digest = hashlib.sha256(bytes.fromhex(preimage)).hexdigest()
-            invoice = await wallet.make_hold_invoice(amount_msat, digest, description=description, expiry=expiry)
-            return Bill(invoice.bolt11, invoice.payment_hash, amount_msat, invoice.expires_at, preimage)
+            try:
+                invoice = await wallet.make_hold_invoice(amount_msat, digest, description=description, expiry=expiry)
+            except (NotSupported, WalletRefused) as error:
+                if error.code not in ("RESTRICTED", "NOT_IMPLEMENTED"):
+                    raise
+                log.info("this wallet connection may not lock payments (%s): they are taken at once", error)
+                self._may_hold = False
+            else:
+                return Bill(invoice.bolt11, invoice.payment_hash, amount_msat, invoice.expires_at, preimage)
         invoice = await wallet.make_invoice(amount_msat, description=description, expiry=expiry)
         return Bill(invoice.bolt11, invoice.payment_hash, amount_msat, invoice.expires_at)
 
@@ -262,7 +279,9 @@ class Cashier:
         if row["state"] == "sending":
             result = await wallet.lookup_payment(row["payment_hash"])
             if result.outcome is Outcome.UNKNOWN:
-                result = await wallet.pay_invoice(row["bolt11"], max_fee_msat=FEE_RESERVE_MSAT)
+                result = await wallet.pay_invoice(
+                    row["bolt11"], max_fee_msat=FEE_RESERVE_MSAT, purpose=f"refund:{row['job']}"
+                )
             await self._settle_refund(row, result)
             return
         invoice = await self._target_invoice(row, wallet.caps.network)
@@ -275,7 +294,7 @@ class Cashier:
         except NoCredit:
             await self._end(row, "spent", "the credit was used for another job")
             return
-        result = await wallet.pay_invoice(invoice, max_fee_msat=FEE_RESERVE_MSAT)
+        result = await wallet.pay_invoice(invoice, max_fee_msat=FEE_RESERVE_MSAT, purpose=f"refund:{row['job']}")
         await self._settle_refund({**dict(row), "attempts": row["attempts"] + 1}, result)
 
     async def _target_invoice(self, row: sqlite3.Row, network: str) -> str | None:
