@@ -203,27 +203,26 @@ async def test_too_many_subscriptions(start: Start) -> None:
 async def test_large_messages(tmp_path: Path, key: SecretKey) -> None:
     event = key.sign(kind=1, content="x" * 300_000)
     with relay_process(tmp_path) as relay:
-        async with aiohttp.ClientSession() as session:
-            async with session.ws_connect(relay.url) as ws:
-                client = Client(ws)
-                accepted, message = await client.publish(event)
-                assert not accepted
-                assert message.startswith("invalid:")
-                await client.say("REQ", "big", {"ids": ["0" * 64] * 10_000})
-                assert (await client.hear())[:2] == ["CLOSED", "big"]
-                await ws.send_str("[" + "1," * 200_000 + "1]")
-                assert (await client.hear())[0] == "NOTICE"
-                await alive(client)
-                before = relay.resident_mb()
-                for _ in range(10):
-                    async with session.ws_connect(relay.url) as flood:
-                        with suppress(ConnectionError, aiohttp.ClientError):
-                            await flood.send_str("x" * 10_000_000)
-                        while (await flood.receive(timeout=10)).type is aiohttp.WSMsgType.TEXT:
-                            pass
-                        assert flood.closed or flood.close_code == 1009
-                await alive(client)
-                assert relay.resident_mb() - before < 30
+        async with aiohttp.ClientSession() as session, session.ws_connect(relay.url) as ws:
+            client = Client(ws)
+            accepted, message = await client.publish(event)
+            assert not accepted
+            assert message.startswith("invalid:")
+            await client.say("REQ", "big", {"ids": ["0" * 64] * 10_000})
+            assert (await client.hear())[:2] == ["CLOSED", "big"]
+            await ws.send_str("[" + "1," * 200_000 + "1]")
+            assert (await client.hear())[0] == "NOTICE"
+            await alive(client)
+            before = relay.resident_mb()
+            for _ in range(10):
+                async with session.ws_connect(relay.url) as flood:
+                    with suppress(ConnectionError, aiohttp.ClientError):
+                        await flood.send_str("x" * 10_000_000)
+                    while (await flood.receive(timeout=10)).type is aiohttp.WSMsgType.TEXT:
+                        pass
+                    assert flood.closed or flood.close_code == 1009
+            await alive(client)
+            assert relay.resident_mb() - before < 30
 
 
 async def raw_socket(relay: Running, extra: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
