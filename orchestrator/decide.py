@@ -64,6 +64,7 @@ ANSWER_SECONDS = 30  # a provider that says nothing at all for this long after a
 REST_SECONDS = 10  # before asking again where nobody sells a step
 EMPTY_ASKS = 6  # so often, then the step has failed
 HEDGE_SHARE = 0.6  # of a step's time: without a record of the provider, "late" begins here
+OWN_TRIES = 2  # a worker of this box may be asked again for the same unit; a stranger may not
 LAST_RESORT = 1  # attempts with the box's own worker once all others have failed
 
 
@@ -206,9 +207,7 @@ def _deliver(turn: "_Turn") -> None:
 def _fail(turn: "_Turn", reason: str, *, by_buyer: bool = False) -> None:
     """Stop buying, and give the buyer's money back."""
     for unit, attempt in turn.run.attempts:
-        if attempt.state in (State.ORDERED, State.BILLED) and not attempt.unsettled and attempt.provider:
-            draft = withdrawal_draft(attempt.request_id, turn.run.doc(unit).kind, at=turn.at, reason="no longer needed")
-            turn.do(Publish(draft, attempt.provider.relays))
+        _withdraw(turn, unit, attempt)
     turn.note("refunding", reason=reason, by_buyer=by_buyer)
     if turn.run.bill is None:
         turn.note("refunded", how="nothing was paid")
@@ -270,13 +269,16 @@ def _order(turn: "_Turn", unit: Unit, attempt: Attempt, candidates: tuple[Candid
     fits = [
         candidate
         for candidate in candidates
-        if tried.get(candidate.pubkey, 0) < (2 if candidate.own else 1)
+        if tried.get(candidate.pubkey, 0) < (OWN_TRIES + attempt.last_resort if candidate.own else 1)
         and candidate.price_msat + run.terms.fee_limit(candidate.price_msat) <= room
         and candidate.price_msat <= doc.max_msat
     ]
     if not fits:
-        words = "only above its limits" if candidates else f"nobody sells kind {doc.kind} now"
-        turn.note("refused", unit, attempt, reason=words, rest_until=turn.at + REST_SECONDS)
+        if candidates or attempt.last_resort:
+            turn.note("refused", unit, attempt, reason="no other provider within its limits", exhausted=True)
+        else:
+            words = f"nobody sells kind {doc.kind} now"
+            turn.note("refused", unit, attempt, reason=words, rest_until=turn.at + REST_SECONDS)
         return
     chosen = min(fits, key=lambda candidate: tried.get(candidate.pubkey, 0))  # stable: the best of the untried
     cap = chosen.price_msat
@@ -444,6 +446,8 @@ def _accept(turn: "_Turn", unit: Unit, good: list[Attempt]) -> None:
     for attempt in good:
         if not attempt.cached:
             _review(turn, unit, attempt, 5, "delivered as ordered")
+    for attempt in turn.unit(unit).attempts:
+        _withdraw(turn, unit, attempt)
 
 
 def _pay_what_is_owed(turn: "_Turn") -> None:
@@ -479,6 +483,14 @@ def _blocked(unit: Unit) -> bool:
     return any(attempt.unsettled and not attempt.pending for attempt in unit.attempts)
 
 
+def _withdraw(turn: "_Turn", unit: Unit, attempt: Attempt) -> None:
+    """Take an order back that nobody has been paid for and nobody has delivered."""
+    waits = attempt.state in (State.ORDERED, State.BILLED, State.LATE)
+    if waits and attempt.provider and not attempt.payment_hash:
+        draft = withdrawal_draft(attempt.request_id, turn.run.doc(unit).kind, at=turn.at, reason="no longer needed")
+        turn.do(Publish(draft, attempt.provider.relays))
+
+
 def _may_start(turn: "_Turn", unit: Unit) -> bool:
     """Whether another ordinary attempt is allowed now."""
     run, doc = turn.run, turn.run.doc(unit)
@@ -487,7 +499,8 @@ def _may_start(turn: "_Turn", unit: Unit) -> bool:
     used = sum(1 for attempt in unit.attempts if attempt.provider is not None or attempt.cached)
     empty = sum(1 for attempt in unit.attempts if attempt.state is State.REFUSED and attempt.provider is None)
     return (
-        used < doc.tries
+        not any(attempt.exhausted for attempt in unit.attempts)
+        and used < doc.tries
         and empty < EMPTY_ASKS
         and turn.at >= unit.rest_until
         and (run.committed_msat < run.terms.soft_msat or not run.terms.price_msat)
@@ -507,7 +520,8 @@ def _last_resort(turn: "_Turn", unit: Unit) -> None:
     if sum(attempt.last_resort for attempt in unit.attempts) < LAST_RESORT:
         _start(turn, unit, last_resort=True)
         return
-    reasons = [attempt.reason for attempt in unit.attempts if attempt.reason and not attempt.last_resort]
+    reasons = [attempt.reason for attempt in unit.attempts if attempt.reason and attempt.provider is not None]
+    reasons = reasons or [attempt.reason for attempt in unit.attempts if attempt.reason]
     turn.note_unit("failed", unit, reason=reasons[-1] if reasons else "no provider")
 
 

@@ -14,7 +14,7 @@ from orchestrator.effects import Draft
 from orchestrator.run import Attempt, Candidate, Run, Unit
 from orchestrator.values import inputs_of, params_of
 
-GRACE = 60  # seconds a request outlives its step's time: a provider with a slow clock still reads it
+KEPT = 90 * 86_400  # seconds a request stays on relays: whoever audits the receipt wants to see it
 
 
 def order_draft(run: Run, unit: Unit, provider: Candidate, cap_msat: int, *, attempt: int, at: int) -> Draft:
@@ -33,7 +33,7 @@ def order_draft(run: Run, unit: Unit, provider: Candidate, cap_msat: int, *, att
     tags.append(("p", provider.pubkey))
     if run.terms.relays:
         tags.append(("relays", *run.terms.relays))
-    tags.append(("expiration", str(min(at + doc.seconds, run.deadline) + GRACE)))
+    tags.append(("expiration", str(at + KEPT)))
     tags += [("x", given.sha256) for given in inputs]
     tags += [("prev", parent) for parent in dict.fromkeys(given.parent for given in inputs) if parent]
     tags.append(("chain", run.chain, f"{unit.name}.{unit.idx}.{attempt}"))

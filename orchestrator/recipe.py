@@ -116,6 +116,13 @@ class Price(_Part):
     msat: Amount | None = Field(default=None, description="The price, with policy fixed.")
 
 
+class Origin(_Part):
+    """The published recipe that this one was forked from."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{64}$", description="Its event id.")
+    address: str = Field(default="", max_length=200, description="Its address, 35990:key:name.")
+
+
 class Document(_Part):
     """The recipe's JSON, as it stands in the event's content."""
 
@@ -129,6 +136,7 @@ class Document(_Part):
     price: Price = Price()
     seconds: int = Field(default=900, ge=10, le=30 * 86400, description="How long the whole run may take once paid.")
     license: str = Field(default="CC0-1.0", max_length=64)
+    forked: Origin | None = Field(default=None, description="Where it comes from.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +290,11 @@ def recipe_tags(recipe: Recipe, author: str, *, parent: Event | None = None, rel
         tags.append(["a", parent.address, relay, "fork"])
         tags.append(["e", parent.id, relay, "fork"])
         tags += [list(tag) for tag in parent.tagged("zap")] or [["zap", parent.pubkey, relay, "1"]]
+    elif doc.forked is not None:
+        origin = doc.forked.address.split(":")
+        tags += [["a", doc.forked.address, relay, "fork"]] if len(origin) > 2 else []
+        tags.append(["e", doc.forked.id, relay, "fork"])
+        tags.append(["zap", origin[1] if len(origin) > 2 and _is_pubkey(origin[1]) else author, relay, "1"])
     else:
         tags.append(["zap", author, relay, "1"])
     return [*tags, ["license", doc.license], ["alt", f"Recipe: {doc.title}"]]

@@ -171,6 +171,7 @@ class Attempt:
     cached: bool = False
     answered: bool = False  # the provider has said anything at all
     declined: bool = False  # its bill came with the result and was not paid
+    exhausted: bool = False  # everybody who sells it was tried
     last_resort: bool = False  # our own worker, after all others
 
     @property
@@ -475,7 +476,8 @@ def _apply_to_attempt(attempt: Attempt, entry: Entry) -> Attempt:
             state = State.GATED if verdict.ok else State.REJECTED
             return replace(attempt, state=state, at=at, verdict=verdict, artefact=stored, reason=verdict.reason)
         case "refused" | "late" | "lost" | "rejected":
-            return replace(attempt, state=State(entry.kind), at=at, reason=data["reason"])
+            exhausted = bool(data.get("exhausted"))
+            return replace(attempt, state=State(entry.kind), at=at, reason=data["reason"], exhausted=exhausted)
     return attempt
 
 

@@ -45,7 +45,7 @@ async def job(site: Site, request: web.Request) -> web.StreamResponse:
 
 async def audit(site: Site, request: web.Request) -> web.StreamResponse:
     """The receipt tree of a composite, checked line by line by the same code as `timmy audit`."""
-    from orchestrator.receipts import audit as check
+    from orchestrator.audit import audit as check
 
     events = await _events(site, request.match_info["id"])
     root = next((event.first("receipt") for event in events if event.first("receipt")), None)
