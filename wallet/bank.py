@@ -21,36 +21,16 @@ from nostr.clock import Clock, system_clock
 from nostr.database import Database
 from wallet import bolt11, books, connections, ledger, nip47
 from wallet.backends.ledger import LedgerWallet
-from wallet.interface import Caps, Invoice, InvoiceState, Outcome, PayResult, Wallet, WalletError, WalletRefused
+from wallet.interface import Caps, Invoice, InvoiceState, Wallet, WalletError, WalletRefused
 from wallet.ledger import Bill, News, Order, Payment, PaymentState, Report
+from wallet.sending import Policy, Sender
 
 log = logging.getLogger("wallet")
 T = TypeVar("T")
 
-_ASK_AGAIN = (0.5, 5, 15, 60, 300)  # seconds between look-ups of a payment without word; the last one repeats
 _RECHECK = 1  # seconds between two questions to the backend about one open invoice
 _OVERLAP = 3600  # seconds of settled invoices read again, for backends that index late
 _DAY = 86400
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How the bank treats money. Amounts in msat, times in seconds."""
-
-    hold_seconds: int = 3600
-    fee_floor_msat: int = 10_000
-    fee_millionths: int = 10_000
-    pay_timeout: float = 60
-    poll_seconds: float = 20
-    watch_seconds: float = 60
-    slack_msat: int = 0
-    start_credits_msat: int = 0
-    forget_after: int = 30 * _DAY
-    max_open_invoices: int = 2_000
-
-    def fee_limit(self, amount_msat: int) -> int:
-        """What is reserved for routing: a share of the amount, at least the floor."""
-        return max(self.fee_floor_msat, amount_msat * self.fee_millionths // 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +58,7 @@ class Bank:
         self._listeners: list[Callable[[Sequence[Report]], None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._asked: dict[str, float] = {}
-        self._sending: set[int] = set()
+        self._sender = Sender(db, backend, clock, self.policy, self._end)
 
     @classmethod
     @asynccontextmanager
@@ -144,11 +124,11 @@ class Bank:
     async def _recover(self) -> None:
         for payment in await self.db.write(ledger.unfinished):
             if payment.state is PaymentState.RESERVED:
-                await self._fail(payment.id, "OTHER", "the wallet stopped before it was sent")
+                await self._sender.fail(payment.id, "OTHER", "the wallet stopped before it was sent")
             else:
                 log.info("payment %s: asking what became of it", payment.payment_hash[:16])
                 await self.db.write(lambda conn, p=payment: ledger.mark_unknown(conn, p.id, "the wallet restarted"))  # type: ignore[misc]
-                self._spawn(self._chase(payment))
+                self._spawn(self._sender.chase(payment))
 
     # --- invoices ---
 
@@ -324,9 +304,9 @@ class Bank:
             raise outcome
         self._tell(reports)
         if outcome.state is PaymentState.RESERVED:
-            self._spawn(self._send(outcome))
+            self._spawn(self._sender.send(outcome))
         elif outcome.state is PaymentState.UNKNOWN:
-            self._spawn(self._send_again(outcome))
+            self._spawn(self._sender.send_again(outcome))
         return outcome
 
     async def wait(self, payment: Payment, timeout: float | None = None) -> Payment:
@@ -363,98 +343,6 @@ class Bank:
             (payment_hash, account, account),
         )
         return ledger.read_payment(row) if row is not None else None
-
-    async def _send(self, payment: Payment) -> None:
-        if not await self.db.write(lambda conn: ledger.mark_sent(conn, payment.id)):
-            return
-        try:
-            result = await self.backend.pay_invoice(
-                payment.bolt11,
-                max_fee_msat=payment.fee_limit_msat,
-                timeout=self.policy.pay_timeout,
-                purpose=payment.purpose,
-            )
-        except WalletError as error:  # by contract: nothing was paid
-            await self._fail(payment.id, getattr(error, "code", "OTHER"), str(error))
-            return
-        except (OSError, TimeoutError) as error:
-            result = PayResult(Outcome.UNKNOWN, payment.payment_hash, detail=str(error) or "no answer in time")
-        if not await self._record(payment, result):
-            await self._chase(payment)
-
-    async def _send_again(self, payment: Payment) -> None:
-        """The payer gives the same invoice again while its outcome is unknown: no Lightning wallet pays a hash twice.
-
-        Only a proof counts here. "Failed" may mean that the first attempt is still on its way, so that is for the
-        look-ups to say.
-        """
-        if payment.id in self._sending:
-            return
-        self._sending.add(payment.id)
-        try:
-            result = await self.backend.pay_invoice(
-                payment.bolt11,
-                max_fee_msat=payment.fee_limit_msat,
-                timeout=self.policy.pay_timeout,
-                purpose=payment.purpose,
-            )
-            if result.outcome is Outcome.SETTLED:
-                await self._record(payment, result)
-        except (WalletError, OSError, TimeoutError) as error:
-            log.info("payment %s, once more: %s", payment.payment_hash[:16], error)
-        finally:
-            self._sending.discard(payment.id)
-
-    async def _record(self, payment: Payment, result: PayResult) -> bool:
-        """Book what the backend said. True when the payment has ended."""
-        if result.outcome is Outcome.SETTLED:
-            if self._proven(payment, result.preimage):
-                now, fee = self.clock(), result.fee_msat or 0
-                await self._end(lambda conn: ledger.settle(conn, payment.id, result.preimage, fee, now))
-                if fee > payment.fee_limit_msat:
-                    log.error("payment %s cost %d msat more than its limit", payment.payment_hash[:16], fee)
-                return True
-            log.critical("the backend claims payment %s with a false proof", payment.payment_hash[:16])
-            result = PayResult(Outcome.UNKNOWN, payment.payment_hash, detail="the backend's proof is false")
-        if result.outcome is Outcome.FAILED:
-            await self._fail(payment.id, result.code or "PAYMENT_FAILED", result.detail or "the payment failed")
-            return True
-        if result.outcome is Outcome.UNKNOWN:
-            await self.db.write(lambda conn: ledger.mark_unknown(conn, payment.id, result.detail))
-        return False
-
-    def _proven(self, payment: Payment, preimage: str | None) -> bool:
-        if not self.caps.verifies_preimage:
-            return True
-        try:
-            return preimage is not None and ledger.hash_of(preimage) == payment.payment_hash
-        except ValueError:
-            return False
-
-    async def _chase(self, payment: Payment) -> None:
-        """Ask for the outcome until there is one. Only a settled or a certainly failed payment ends it."""
-        tries = 0
-        while True:
-            await asyncio.sleep(_ASK_AGAIN[min(tries, len(_ASK_AGAIN) - 1)])
-            tries += 1
-            try:
-                result = await self.backend.lookup_payment(payment.payment_hash)
-            except (WalletError, OSError, TimeoutError) as error:
-                log.warning("cannot look up payment %s: %s", payment.payment_hash[:16], error)
-                continue
-            if await self._record(payment, result) or (await self._payment(payment.id)).ended:
-                return
-            if self._never_sent(payment, result):
-                await self._fail(payment.id, "PAYMENT_FAILED", "the backend never heard of it, and the invoice expired")
-                return
-
-    def _never_sent(self, payment: Payment, result: PayResult) -> bool:
-        forgotten = result.outcome is Outcome.UNKNOWN and result.code == "NOT_FOUND" and self.caps.remembers
-        return forgotten and self.clock() > payment.expires_at + _DAY
-
-    async def _fail(self, payment_id: int, code: str, detail: str) -> None:
-        now = self.clock()
-        await self._end(lambda conn: ledger.fail(conn, payment_id, code, detail, now))
 
     async def _end(self, work: Callable[[sqlite3.Connection], Sequence[Report]]) -> None:
         """Run `work` and answer, in the same transaction, every request that waits for the payments it ended."""

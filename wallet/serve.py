@@ -13,10 +13,11 @@ from nostr.key import SecretKey, load_or_create
 from nostr.pool import Pool
 from wallet import books, connections
 from wallet.backends import open_backend
-from wallet.bank import Bank, Policy
+from wallet.bank import Bank
 from wallet.connections import Renewal
 from wallet.nip47 import InvalidUri, Uri
 from wallet.parts import PARTS, Part
+from wallet.sending import Policy
 from wallet.service import WalletService
 from wallet.settings import WalletSettings
 

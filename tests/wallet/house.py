@@ -12,12 +12,13 @@ from tests.fakes import FakeClock
 from tests.nostr.small_relay import SmallRelay
 from wallet import books, ledger
 from wallet.backends.ledger import LedgerWallet
-from wallet.bank import Bank, Policy
+from wallet.bank import Bank
 from wallet.connections import Connection, Renewal, Scope
 from wallet.interface import Wallet
 from wallet.ledger import hash_of
 from wallet.nip47 import Uri
 from wallet.nwc import NwcWallet
+from wallet.sending import Policy
 from wallet.service import WalletService
 
 ALL = frozenset(Scope)

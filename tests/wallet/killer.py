@@ -23,10 +23,11 @@ from nostr.key import SecretKey
 from tests.fakes import FakeClock
 from wallet import bolt11, books, connections, ledger
 from wallet.backends.ledger import LedgerWallet
-from wallet.bank import Bank, Claim, Policy
+from wallet.bank import Bank, Claim
 from wallet.connections import Renewal, Replayed, Scope
 from wallet.interface import Caps, Invoice, InvoiceState, Outcome, PayResult, WalletInfo, WalletRefused
 from wallet.ledger import PaymentState
+from wallet.sending import Policy
 
 KEY = SecretKey.from_hex("11" * 32)
 CLOCK = FakeClock()
@@ -130,7 +131,7 @@ async def life(folder: Path, fatal: int) -> int:
 
     database.connect = connect  # type: ignore[assignment]
     node = Node(folder / "node", writes)
-    policy = Policy(poll_seconds=3600, watch_seconds=3600, fee_floor_msat=1_000)
+    policy = Policy(poll_seconds=3600, watch_seconds=3600, fee_floor_msat=1_000, ask_again=(0.02,))
     async with Bank.open(folder / "ledger.db", node, clock=CLOCK, policy=policy) as bank:
         buyer, seller, app = await bank.db.write(_people)
         await _pay(bank, buyer, app, await _bill(bank, seller, "inside", {}), "r1")

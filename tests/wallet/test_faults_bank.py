@@ -14,9 +14,10 @@ from tests.fakes import FakeBank, FakeClock, FakeWallet
 from tests.wallet.house import preimage
 from wallet import books, ledger
 from wallet.backends.ledger import LedgerWallet
-from wallet.bank import Bank, Policy
+from wallet.bank import Bank
 from wallet.interface import Caps, InvoiceState, Outcome, WalletError, WalletRefused
 from wallet.ledger import News, PaymentState, Report
+from wallet.sending import Policy
 
 OWNER_MSAT = 1_000_000_000
 

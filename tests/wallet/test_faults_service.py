@@ -15,11 +15,11 @@ from nostr.key import SecretKey
 from nostr.pool import Pool
 from tests.wallet.house import House, preimage
 from wallet import bolt11, nip47
-from wallet.bank import Policy
 from wallet.connections import Renewal, Scope
 from wallet.interface import InvoiceState, Outcome
 from wallet.nip47 import Channel, NwcError, Uri
 from wallet.nwc import NwcWallet
+from wallet.sending import Policy
 
 
 @pytest.fixture
