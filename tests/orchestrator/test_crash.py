@@ -1,4 +1,4 @@
-"""After `kill -9` anywhere: delivered or refunded, never both; no hash paid twice; nothing bought twice; budget kept."""
+"""After `kill -9` anywhere: delivered or refunded, never both; nothing paid or bought twice; budget kept."""
 
 import json
 import subprocess

@@ -129,9 +129,8 @@ class World:
             provider = self.providers.get(event.first("p") or "")
             if provider is not None:
                 self._serve(provider, JobRequest.parse(event))
-        elif event.kind == 7000 and event.first("p") == BUYER.public and event.first("status") == "payment-required":
-            if self.buyer_pays:
-                self.pay(event.tagged("amount")[0][2], "buyer")
+        elif self.buyer_pays and event.first("p") == BUYER.public and event.first("status") == "payment-required":
+            self.pay(event.tagged("amount")[0][2], "buyer")
 
     def _serve(self, provider: Provider, request: JobRequest) -> None:
         mood, now = provider.mood, self.clock()
@@ -424,7 +423,8 @@ class Timmy:
             await self.hands.stir.wait()
             self.hands.stir.clear()
             rows = await self.journal.db.fetch(
-                "SELECT DISTINCT seq, raw FROM outbox_event JOIN outbox_target USING(seq) WHERE state = 'waiting' ORDER BY seq"
+                "SELECT DISTINCT seq, raw FROM outbox_event JOIN outbox_target USING(seq)"
+                " WHERE state = 'waiting' ORDER BY seq"
             )
             for row in rows:
                 self.point("send")
@@ -445,12 +445,14 @@ class Timmy:
                 if event.first("p") == TIMMY.public and event.verify():
                     self.runner.hear(event)
 
-    async def sell(self, recipe: Recipe | None = None, *, price_msat: int = 200_000, **changes: object) -> str:
+    async def sell(
+        self, recipe: Recipe | None = None, *, price_msat: int = 200_000, again: int = 0, **changes: object
+    ) -> str:
         """Open a run for a buyer's request; the run's id."""
         recipe = recipe or Recipe.parse((RECIPES / "music-video.json").read_text())
         event = BUYER.sign(
             kind=5260, tags=[["i", "a lantern on a hill", "text"], ["param", "recipe", recipe.d], ["p", TIMMY.public]],
-            created_at=1_800_000_000,
+            created_at=1_800_000_000 + again,
         )  # fmt: skip
         self.world.publish(event)
         now = self.world.clock()
@@ -468,7 +470,7 @@ class Timmy:
     async def until_over(self, run_id: str, seconds: float = 20) -> Run:
         async with asyncio.timeout(seconds):
             await self.runner.finished(run_id)
-            while await self._unsent():
+            while await self._unsent():  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         run = await self.journal.load(run_id)
         assert run is not None
