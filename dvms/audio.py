@@ -90,11 +90,13 @@ def read(path: Path, rate: int = RATE, channels: int = 2, *, most_seconds: float
             resampler = av.AudioResampler(format="flt", layout="mono" if channels == 1 else "stereo", rate=rate)
             for frame in source.decode(audio=0):
                 for ready in resampler.resample(frame):
-                    parts.append(ready.to_ndarray().reshape(-1, channels))
+                    parts.append(np.asarray(ready.to_ndarray(), np.float32).reshape(-1, channels))
                     got += len(parts[-1])
                 if got >= most_seconds * rate:
                     break
-            parts.extend(ready.to_ndarray().reshape(-1, channels) for ready in resampler.resample(None))
+            parts.extend(
+                np.asarray(ready.to_ndarray(), np.float32).reshape(-1, channels) for ready in resampler.resample(None)
+            )
     except av.FFmpegError as error:
         raise ValueError(f"the sound can't be decoded: {error}") from None
     if not parts:
@@ -173,7 +175,7 @@ def _limit(samples: Samples, limit: float, rate: int) -> Samples:
     if needed.min() >= 1.0:
         return samples
     reach = int(rate * 0.004) * 2 + 1
-    gain = uniform_filter1d(minimum_filter1d(needed, reach), reach)
+    gain = np.clip(uniform_filter1d(minimum_filter1d(needed, reach).astype(np.float64), reach), 0, 1)
     return np.asarray(samples * gain[:, None], np.float32)
 
 
@@ -206,8 +208,10 @@ def _k_weighting(rate: int) -> NDArray[np.float64]:
     vb = vh**0.4996667741545416
     a0 = 1 + k / q + k * k
     rows.append(
-        [(vh + vb * k / q + k * k) / a0, 2 * (k * k - vh) / a0, (vh - vb * k / q + k * k) / a0]
-        + [1.0, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0]
+        [
+            *((vh + vb * k / q + k * k) / a0, 2 * (k * k - vh) / a0, (vh - vb * k / q + k * k) / a0),
+            *(1.0, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0),
+        ]
     )
     q, f0 = 0.5003270373238773, 38.13547087602444
     k = math.tan(math.pi * f0 / rate)

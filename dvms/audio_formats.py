@@ -27,7 +27,7 @@ _OPEN: Final = ("", "*/*", "audio/*", "audio", "url", "text/plain", "application
 
 
 def known_format(mime: str | None) -> str | None:
-    """The type of FORMATS that a customer's `output` means: m4a where it is left open, None where it is none of them."""
+    """The type of FORMATS that a customer's `output` means: m4a where it is open, None where it is none of them."""
     wanted = (mime or "").partition(";")[0].strip().lower()
     wanted = _ALIASES.get(wanted, wanted)
     if wanted in FORMATS:

@@ -1,0 +1,271 @@
+# ruff: noqa: E501  (tables read better in long lines)
+"""Writing without a model: verses, scenes, stories; summaries; translation; extraction."""
+
+import itertools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dvms.service import Failed, Input, Refused
+from dvms.text import extract, reader, summary, translate, writer
+from dvms.text.forms import ScenesForm, StoryForm
+from dvms.text.service import EXTRACT, SUMMARISE, TRANSLATE, WRITE, TextService
+from tests.dvms.helpers import job, work
+
+THEMES = [
+    "a fox in the snow under the northern lights", "three pandas playing guitar on a stage", "a dragon flying over a castle at sunset",
+    "robot chef cooking pancakes in a neon city", "a love song for my mother", "freedom", "un renard dans la neige",
+    "an old lighthouse keeper and his cat", "the last train through the desert", "a lonely astronaut dancing on the moon",
+    "two whales singing in the deep ocean at night", "Happy birthday Anna!", "coffee on a rainy morning", "the wind",
+    "make a music video about a penguin who wants to fly", "Write me a rock song about my motorbike", "Lisbon in spring", "Bitcoin",
+    "a song about bitcoin and lightning", "hello world", "?", "🦊", "a", "x" * 3000,
+]  # fmt: skip
+CONCRETE = [theme for theme in THEMES if len(theme) > 8 and len(theme) < 200]
+
+
+def scenes(theme: str, folder: Path, **params: Any) -> dict[str, Any]:
+    service = TextService()
+    result = work(service, job(service, theme, folder, kind=WRITE, format="scenes", **params))
+    value: dict[str, Any] = json.loads(result.content or "")
+    return value
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_scenes_have_the_promised_form(theme: str, tmp_path: Path) -> None:
+    value = scenes(theme, tmp_path)
+    form = ScenesForm.model_validate(value)
+    assert set(value) == {"title", "style", "mood", "lines", "shots"}
+    assert 8 <= len(form.lines) <= 16 and 4 <= len(form.shots) <= 8
+    text = " / ".join([*form.lines, *(shot.prompt for shot in form.shots), form.title])
+    assert not re.search(r"[{}|\[\]]|  |\b(\w+) \1\b", text), text
+
+
+@pytest.mark.parametrize("theme", CONCRETE)
+@pytest.mark.parametrize("lines", [8, 12, 16])
+def test_lyrics_are_singable_and_do_not_repeat(theme: str, lines: int) -> None:
+    from dvms.music.lyrics import line_syllables
+
+    for seed in range(6):
+        piece = writer.write(theme, seed, lines=lines)
+        assert len(piece.lines) == lines
+        assert all(3 <= line_syllables(line) <= 13 for line in piece.lines), piece.lines
+        once = [
+            line for name, stanza in zip(piece.names, piece.stanzas, strict=True) if name != "chorus" for line in stanza
+        ]
+        assert len(set(once)) == len(once), once
+        for stanza in piece.stanzas:
+            for line in stanza:
+                assert line[0].isupper() or not line[0].isalpha()
+                assert not re.search(r"\b(a|an|the) (a|an|the|my|his|her)\b", line.lower()), line
+
+
+@pytest.mark.parametrize("theme", CONCRETE)
+def test_shots_differ_and_begin_with_the_theme(theme: str, tmp_path: Path) -> None:
+    value = scenes(theme, tmp_path, shots=8)
+    prompts = [shot["prompt"] for shot in value["shots"]]
+    assert len(set(prompts)) == 8
+    assert prompts[0] == reader.read(theme).text
+    for a, b in itertools.pairwise(value["shots"]):
+        assert a["motion"] != b["motion"]
+
+
+def test_shots_can_be_painted() -> None:
+    """The picture engine finds something to draw in every shot, and more than two different places or lights in a film."""
+    from dvms.image.storybook.words import understand
+    from dvms.text.scenes import shots
+
+    for theme in CONCRETE:
+        seen = [understand(shot.prompt) for shot in shots(writer.write(theme, 1), 1, 8)]
+        assert all(item.subjects or item.place for item in seen[1:]), theme
+        assert len({(item.place, item.time) for item in seen}) >= 3, theme
+
+
+def test_a_theme_is_in_its_lyric_and_its_shots(tmp_path: Path) -> None:
+    value = scenes("a fox in the snow", tmp_path)
+    assert sum("fox" in line.lower() for line in value["lines"]) >= 2
+    assert sum("fox" in shot["prompt"] for shot in value["shots"]) >= 3
+    assert "snow" in " ".join(shot["prompt"] for shot in value["shots"])
+
+
+def test_the_seed_decides(tmp_path: Path) -> None:
+    assert scenes("the sea", tmp_path, seed=4) == scenes("the sea", tmp_path, seed=4)
+    assert len({json.dumps(scenes("the sea", tmp_path, seed=seed)) for seed in range(8)}) >= 6
+
+
+@pytest.mark.parametrize(
+    ("text", "the", "where", "doing", "plural"),
+    [
+        ("a fox in the snow under the northern lights", "the fox", "in the snow", "", False),
+        ("three pandas playing guitar on a stage", "the pandas", "on the stage", "playing", True),
+        ("a love song for my mother", "my mother", "in the world", "", False),
+        ("please write me a sad song about a lonely astronaut dancing on the moon, synthwave style", "the astronaut", "on the moon", "dancing", False),
+        ("my dog Rex at the beach", "Rex", "at the beach", "", False),
+        ("Grandma's apple pie", "Grandma's apple pie", "in the kitchen", "", False),
+    ],
+)  # fmt: skip
+def test_a_theme_is_understood(text: str, the: str, where: str, doing: str, plural: bool) -> None:
+    theme = reader.read(text)
+    assert (theme.subject.the, theme.where, theme.doing, theme.subject.plural) == (the, where, doing, plural)
+
+
+def test_another_language_is_understood_by_its_things(tmp_path: Path) -> None:
+    service = TextService()
+    result = work(service, job(service, "un renard dans la neige", tmp_path, format="scenes"))
+    assert "fox" in (result.content or "") and "English" in result.facts["note"]
+
+
+def test_a_story_has_pages_with_pictures(tmp_path: Path) -> None:
+    service = TextService()
+    result = work(service, job(service, "a penguin who wants to fly", tmp_path, format="story", seed=2))
+    form = StoryForm.model_validate_json(result.content or "")
+    assert len(form.pages) == 6 and len({page.prompt for page in form.pages}) == 6
+    assert form.text == "\n\n".join(page.text for page in form.pages)
+    assert "fly" in form.text
+
+
+def test_a_plain_theme_becomes_verses_and_the_engine_is_named(tmp_path: Path) -> None:
+    service = TextService()
+    result = work(service, job(service, "write a poem about the sea", tmp_path))
+    assert (result.content or "").count("\n") >= 8 and "no language model" in result.facts["engine"]
+
+
+@pytest.mark.parametrize(
+    "question", ["What is the capital of France?", "Explain quantum physics", "translate this into Greek", "is it so?"]
+)
+def test_questions_are_refused_before_the_bill(question: str, tmp_path: Path) -> None:
+    service = TextService()
+    with pytest.raises(Refused, match="no language model"):
+        service.check(job(service, question, tmp_path))
+
+
+ARTICLE = """Relays store events. A relay is a server that accepts signed events from clients and hands them to others.
+Clients connect to several relays at once, so that no single relay can silence anybody. My aunt likes strawberries.
+Every event is signed by its author, and a relay cannot change a signed event without breaking the signature.
+Because events are signed, clients need not trust the relay that delivered them. Relays may charge for storage, e.g. with
+Lightning payments. Dr. Smith runs a relay that stores events of her friends only. The weather was fine."""
+
+
+def test_a_summary_is_made_of_the_texts_own_sentences(tmp_path: Path) -> None:
+    service = TextService()
+    result = work(service, job(service, ARTICLE, tmp_path, kind=SUMMARISE, length="3 sentences"))
+    flat = " ".join(ARTICLE.split())
+    kept = summary.split(result.content or "")
+    assert len(kept) == 3 and all(sentence in flat for sentence in kept)
+    assert "strawberries" not in (result.content or "") and "weather" not in (result.content or "")
+    assert [flat.index(sentence) for sentence in kept] == sorted(flat.index(sentence) for sentence in kept)
+
+
+@pytest.mark.parametrize(("length", "most"), [("20 words", 32), ("1 sentence", 40), ("2 paragraphs", 120), ("", 60)])
+def test_the_length_of_a_summary(length: str, most: int, tmp_path: Path) -> None:
+    service = TextService()
+    result = work(service, job(service, ARTICLE, tmp_path, kind=SUMMARISE, length=length))
+    assert 4 <= len((result.content or "").split()) <= most
+    assert ("\n\n" in (result.content or "")) == (length == "2 paragraphs")
+
+
+def test_sentences_are_not_cut_at_abbreviations() -> None:
+    assert summary.split("Dr. Smith came. He paid 3.50 sats, e.g. in coins. Done it was!") == [
+        "Dr. Smith came.", "He paid 3.50 sats, e.g. in coins.", "Done it was!",
+    ]  # fmt: skip
+
+
+def test_a_translation_is_refused_where_nobody_can(tmp_path: Path) -> None:
+    service = TextService()
+    with pytest.raises(Refused, match="no translation into"):
+        service.check(job(service, "Hello my friend, how are you?", tmp_path, kind=TRANSLATE, language="tlh"))
+    with pytest.raises(Refused, match="into which language"):
+        service.check(job(service, "Hello", tmp_path, kind=TRANSLATE))
+
+
+def test_translation_is_announced_only_where_it_can_be_done() -> None:
+    assert (TRANSLATE in TextService().kinds) == bool(translate.pairs())
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("The cat is on the table and it sleeps", "en"),
+        ("El gato está en la mesa y no quiere comer", "es"),
+        ("Der Hund ist nicht im Haus", "de"),
+    ],
+)
+def test_languages_are_told_apart(text: str, language: str) -> None:
+    assert translate.detect(text, set()) == language
+
+
+PAGE = (
+    """<!doctype html><html><head><title>On relays</title><style>p{color:red}</style></head><body><nav><a>Home</a></nav>
+<article><h1>Relays</h1><p>A relay stores &amp; forwards<br>events.</p><ul><li>one</li><li>two</li></ul>
+<script>alert("x")</script><p>"""
+    + "Long enough. " * 20
+    + """</p></article><footer>Imprint</footer></body></html>"""
+)
+
+
+def test_a_page_gives_its_article(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text(PAGE)
+    service = TextService()
+    given = Input("url", path=file, mime="text/html", url="https://example.com/")
+    result = work(service, job(service, None, tmp_path / "out", kind=EXTRACT, inputs=(given,)))
+    text = result.content or ""
+    assert text.startswith("On relays") and "stores & forwards events." in text and "• one" in text
+    assert not any(word in text for word in ("Home", "Imprint", "alert", "color"))
+
+
+def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.zip"
+    file.write_bytes(b"PK")
+    service = TextService()
+    with pytest.raises(Refused, match="no text can be taken from application/zip"):
+        service.check(
+            job(service, None, tmp_path, kind=EXTRACT, inputs=(Input("url", path=file, mime="application/zip"),))
+        )
+    with pytest.raises(Refused, match="nothing to take text from"):
+        service.check(job(service, None, tmp_path, kind=EXTRACT, inputs=()))
+
+
+def pdf(*lines: str) -> bytes:
+    """A one-page PDF file with lines of text."""
+    stream = "BT /F1 12 Tf 72 720 Td 14 TL " + " ".join(f"({line}) Tj T*" for line in lines) + " ET"
+    objects = ["<< /Type /Catalog /Pages 2 0 R >>", "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+               "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>",
+               f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream", "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"]  # fmt: skip
+    out, offsets = "%PDF-1.4\n", []
+    for number, body in enumerate(objects, 1):
+        offsets.append(len(out))
+        out += f"{number} 0 obj\n{body}\nendobj\n"
+    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
+    end = f"xref\n0 6\n0000000000 65535 f \n{table}trailer << /Size 6 /Root 1 0 R >>\nstartxref\n{len(out)}\n%%EOF"
+    return (out + end).encode()
+
+
+def test_a_pdf_gives_its_text(tmp_path: Path) -> None:
+    file = tmp_path / "x.pdf"
+    file.write_bytes(pdf("A node sells work for", "sats and pays its bills."))
+    service = TextService()
+    given = job(
+        service, None, tmp_path / "out", kind=EXTRACT, inputs=(Input("url", path=file, mime="application/pdf"),)
+    )
+    if not extract.possible("pdf"):
+        with pytest.raises(Refused, match="not equipped to read PDF"):
+            service.check(given)
+        pytest.skip("pypdf is not installed: the reading of PDF files is not tried")
+    assert (work(service, given).content or "").split() == [
+        "A",
+        "node",
+        "sells",
+        "work",
+        "for",
+        "sats",
+        "and",
+        "pays",
+        "its",
+        "bills.",
+    ]
+    file.write_bytes(b"%PDF-1.4 nothing")
+    with pytest.raises(Failed, match="can't be read"):
+        work(service, given)
