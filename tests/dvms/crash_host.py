@@ -85,7 +85,7 @@ def main():
         if pid == 0:
             os.dup2(os.open(config["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(name)s %(message)s")
+            logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
             try:
                 asyncio.run(host(config))
             finally:

@@ -92,7 +92,7 @@ async def a_host(house, folder, zygote, point, hold, service="Echo"):
     host = Host(zygote, config)
     host.start()
     key_file = folder / "keys" / "text.pub"
-    await until(key_file.exists, seconds=30)
+    await until(lambda: key_file.exists() and key_file.read_text(), seconds=30)
     keeper = asyncio.create_task(restarts(host))
     try:
         yield host, Customer(house.pool, house.purse), key_file.read_text().strip()
