@@ -269,7 +269,8 @@ def _order(turn: "_Turn", unit: Unit, attempt: Attempt, candidates: tuple[Candid
     fits = [
         candidate
         for candidate in candidates
-        if tried.get(candidate.pubkey, 0) < (OWN_TRIES + attempt.last_resort if candidate.own else 1)
+        if not candidate.excluded
+        and tried.get(candidate.pubkey, 0) < (OWN_TRIES + attempt.last_resort if candidate.own else 1)
         and candidate.price_msat + run.terms.fee_limit(candidate.price_msat) <= room
         and candidate.price_msat <= doc.max_msat
     ]

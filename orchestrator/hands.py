@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 
 from market.directory import Directory, Offer
@@ -21,7 +21,6 @@ from nostr.outbox import Outbox
 from nostr.pool import Pool
 from orchestrator.effects import Ask, Check, Fetch
 from orchestrator.gates import judge
-from orchestrator.journal import Journal
 from orchestrator.run import Artefact, Attempt, Candidate, Run, Unit, Verdict
 from orchestrator.runner import FetchError
 
@@ -29,30 +28,9 @@ log = logging.getLogger("timmy")
 
 TEXT_KEPT = 64 * 1024
 TRIES = (1, 3, 10)  # seconds before a download or upload is tried again
-Rank = Callable[[Ask, Sequence[Offer], "Experience"], list[Candidate]]
+Rank = Callable[[Ask, Sequence[Offer], str], Awaitable[list[Candidate]]]
+"""Offers, best first; the text seeds whatever is left to chance."""
 Reviewer = Callable[[Run, Unit, Attempt, int, str], list[Event]]
-
-
-class Experience:
-    """Our own record with each provider of one kind: how often it delivered well, and how fast."""
-
-    def __init__(self, rows: Iterable[object]) -> None:
-        self._rows = {row["provider"]: row for row in rows}  # type: ignore[index]
-
-    def counts(self, provider: str) -> tuple[int, int]:
-        """(attempts, good ones)."""
-        row = self._rows.get(provider)
-        return (int(row["n"]), int(row["good"] or 0)) if row else (0, 0)  # type: ignore[index]
-
-    def chance(self, provider: str, *, own: bool) -> float:
-        """Chance that the next attempt is good. Strangers start at 0.9, our own workers at 0.97; experience counts."""
-        attempts, good = self.counts(provider)
-        prior = 0.97 if own else 0.9
-        return (good + 10 * prior) / (attempts + 10)
-
-    def seconds(self, provider: str) -> float | None:
-        row = self._rows.get(provider)
-        return float(row["seconds"]) if row and row["seconds"] is not None else None  # type: ignore[index]
 
 
 class Files:
@@ -97,7 +75,6 @@ class TimmysHands:
         key: SecretKey,
         pool: Pool,
         outbox: Outbox,
-        journal: Journal,
         directory: Directory,
         files: Files,
         servers: Sequence[str],
@@ -107,7 +84,7 @@ class TimmysHands:
         reviewer: Reviewer,
         clock: Clock,
     ) -> None:
-        self._key, self._pool, self._outbox, self._journal = key, pool, outbox, journal
+        self._key, self._pool, self._outbox = key, pool, outbox
         self._directory, self._files, self._servers, self._allow = directory, files, tuple(servers), tuple(allow)
         self._own, self._rank, self._reviewer, self._clock = own, rank, reviewer, clock
         self._uploads = [BlossomClient(server, key, clock=clock) for server in servers]
@@ -116,10 +93,10 @@ class TimmysHands:
     # --- providers --------------------------------------------------------------------------------------------------
 
     async def offers(self, run: Run, ask: Ask) -> tuple[Candidate, ...]:
-        return tuple(await self.candidates(ask))
+        return tuple(await self.candidates(ask, run.id))
 
-    async def candidates(self, ask: Ask) -> list[Candidate]:
-        """Living offers of a kind within the cap, best first; the directory is asked anew where it knows none."""
+    async def candidates(self, ask: Ask, seed: str) -> list[Candidate]:
+        """Living offers of a kind, best first; the directory is asked anew where it knows none."""
         own = self._own()
         found = self._living(ask, own)
         if not found:
@@ -128,7 +105,7 @@ class TimmysHands:
             except RelayError as error:
                 log.warning("the directory cannot be asked: %s", error)
             found = self._living(ask, own)
-        return self._rank(ask, found, Experience(await self._journal.outcomes(ask.kind)))
+        return await self._rank(ask, found, seed)
 
     def _living(self, ask: Ask, own: frozenset[str]) -> list[Offer]:
         return [
@@ -220,23 +197,3 @@ class TimmysHands:
 
     def stirred(self) -> None:
         self._outbox.wake()
-
-
-def rank_by_cost(own: Callable[[], frozenset[str]]) -> Rank:
-    """Least price over the chance of success, delay counted at one msat a millisecond."""
-
-    def rank(ask: Ask, offers: Sequence[Offer], experience: Experience) -> list[Candidate]:
-        mine, found = own(), []
-        for offer in offers:
-            price = offer.expected_msat if offer.expected_msat is not None else ask.cap_msat
-            if price > ask.cap_msat:
-                continue
-            is_own = offer.provider in mine
-            chance = experience.chance(offer.provider, own=is_own) * max(0.05, offer.liveness)
-            seconds = experience.seconds(offer.provider)
-            cost = price / chance + 20 * (seconds or ask.seconds / 10)
-            factors = {"price_msat": price, "chance": round(chance, 3), "seconds": seconds, "cost_msat": round(cost)}
-            found.append(Candidate(offer.provider, price, offer.name, offer.relays, is_own, seconds, None, factors))
-        return sorted(found, key=lambda candidate: float(candidate.factors["cost_msat"]))
-
-    return rank

@@ -72,6 +72,11 @@ CREATE TABLE refund_due (
 """
 MIGRATIONS: Sequence[str] = (SCHEMA, OUTBOX_SCHEMA)
 DAY = 86_400
+EXPOSURE = (
+    "SELECT coalesce(sum(CASE WHEN outcome = '' THEN amount_msat + max_fee_msat ELSE 0 END), 0),"
+    " coalesce(sum(CASE WHEN outcome = 'delivered' THEN amount_msat ELSE 0 END), 0)"
+    " FROM payment WHERE direction = 'out' AND party = ? AND state != 'failed'"
+)
 
 
 class JournalConflict(OrchestratorError):
@@ -104,6 +109,18 @@ class Outcome:
     stars: int
     seconds: int
     paid_msat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """One attempt of the past: who, at what, how good (1 to 5), in how many seconds, for how much, when."""
+
+    provider: str
+    kind: int
+    stars: int
+    seconds: int
+    paid_msat: int
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +188,17 @@ class Journal:
         row = await self.db.fetch_one("SELECT artefact, result_id FROM cache WHERE key = ?", (key,))
         return (Artefact.load(json.loads(row["artefact"])), row["result_id"]) if row else None
 
-    async def outcomes(self, kind: int | None = None) -> list[sqlite3.Row]:
-        """Own experience: per provider and kind the number of attempts, the good ones, seconds and msat."""
-        return await self.db.fetch(
-            "SELECT provider, kind, count(*) AS n, sum(stars >= 3) AS good, avg(seconds) AS seconds,"
-            " sum(paid_msat) AS paid_msat FROM outcome WHERE (? IS NULL OR kind = ?) GROUP BY provider, kind",
-            (kind, kind),
+    async def experience(self) -> list["Experience"]:
+        """How every attempt of ours went, newest first, at most some thousands."""
+        rows = await self.db.fetch(
+            "SELECT provider, kind, stars, seconds, paid_msat, at FROM outcome ORDER BY at DESC LIMIT 5000"
         )
+        return [Experience(*row) for row in rows]
+
+    async def exposure(self, provider: str) -> tuple[int, int]:
+        """(msat outstanding with a provider, msat it has delivered for)."""
+        row = await self.db.fetch_one(EXPOSURE, (provider,))
+        return (int(row[0]), int(row[1])) if row else (0, 0)
 
     async def books(self, limit: int = 100) -> list[sqlite3.Row]:
         """Runs, newest first: price, costs, margin."""
@@ -339,12 +360,7 @@ class Journal:
         if today + cost > self.limits.daily_msat:
             raise CapReached("the operator's daily limit is reached", *where)
         if pay.provider not in self.limits.own:
-            outstanding, delivered = conn.execute(
-                "SELECT coalesce(sum(CASE WHEN outcome = '' THEN amount_msat + max_fee_msat ELSE 0 END), 0),"
-                " coalesce(sum(CASE WHEN outcome = 'delivered' THEN amount_msat ELSE 0 END), 0)"
-                " FROM payment WHERE direction = 'out' AND party = ? AND state != 'failed'",
-                (pay.provider,),
-            ).fetchone()
+            outstanding, delivered = conn.execute(EXPOSURE, (pay.provider,)).fetchone()
             if outstanding + cost > self.limits.exposure(delivered):
                 raise CapReached("too much is outstanding with this provider", *where)
         inserted = conn.execute(

@@ -113,6 +113,7 @@ class Candidate:
     own: bool = False
     p50_s: float | None = None
     p95_s: float | None = None
+    excluded: str = ""  # why it cannot be taken, if it cannot
     factors: Mapping[str, Any] = field(default_factory=dict)
 
     def json(self) -> dict[str, Any]:

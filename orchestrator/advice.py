@@ -1,0 +1,108 @@
+"""Whom to hire: the market's choice (`market.choose`) over what this Timmy knows of each provider.
+
+Own outcomes come from the journal, other people's reviews and recommendations from the relays (each verified by the
+market before it counts). The whole table goes into the journal with the order: "why this one" can be asked for ever.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from statistics import median, quantiles
+
+from market.choose import Candidate as Known
+from market.choose import Need, choose, exposure_limit
+from market.directory import Offer
+from market.reputation import Evidence, Reputation, Viewpoint, Vouch
+from nostr.clock import Clock
+from orchestrator.effects import Ask
+from orchestrator.journal import Experience, Journal
+from orchestrator.run import Candidate
+
+DELAY_MSAT = 20.0  # what a second of waiting costs
+RECOMMENDED = 0.5  # weight of a 31989
+USUAL_SECONDS = 30.0
+ENOUGH = 5  # deliveries from which quantiles mean something
+
+
+class Adviser:
+    """`me` is Timmy's key; `heard` gives verified reviews of others; `follows` whose word counts."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        me: str,
+        clock: Clock,
+        *,
+        own: Callable[[], frozenset[str]],
+        heard: Callable[[], Sequence[Evidence]] = tuple,
+        follows: Callable[[], frozenset[str]] = frozenset,
+    ) -> None:
+        self._journal, self._me, self._clock = journal, me, clock
+        self._own, self._heard, self._follows = own, heard, follows
+
+    async def rank(self, ask: Ask, offers: Sequence[Offer], seed: str) -> list[Candidate]:
+        """All of them, best first; those that cannot be taken last, with the reason. `seed` fixes the draws."""
+        experience = await self._journal.experience()
+        reputation = self._reputation(experience, offers)
+        own = self._own()
+        known = []
+        for offer in offers:
+            score = reputation.score(offer.provider, ask.kind)
+            outstanding, delivered = await self._journal.exposure(offer.provider)
+            known.append(
+                Known(
+                    provider=offer.provider,
+                    price_msat=offer.expected_msat,
+                    score=score,
+                    liveness=offer.liveness,
+                    latencies=tuple(
+                        one.seconds for one in experience
+                        if one.provider == offer.provider and one.kind == ask.kind and one.stars >= 3
+                    ),
+                    pays_after=offer.provider in own,
+                    exposure_msat=outstanding,
+                    exposure_limit_msat=None if offer.provider in own else exposure_limit(
+                        delivered, score.low, self._journal.limits.exposure_max_msat
+                    ),
+                    name=offer.name,
+                    local=offer.provider in own,
+                )
+            )  # fmt: skip
+        of_kind = [one.seconds for one in experience if one.kind == ask.kind and one.stars >= 3]
+        need = Need(
+            cap_msat=ask.cap_msat, seconds=ask.seconds, delay_msat=DELAY_MSAT,
+            usual_seconds=median(of_kind) if of_kind else USUAL_SECONDS,
+        )  # fmt: skip
+        rng = random.Random(f"{seed}:{ask.step}:{ask.idx}:{ask.attempt}")
+        by_key, facts = {offer.provider: offer for offer in offers}, {one.provider: one for one in known}
+        return [
+            _candidate(by_key[row.provider], facts[row.provider], row.price_msat, row.excluded, asdict(row))
+            for row in choose(known, need, rng).table
+        ]
+
+    def _reputation(self, experience: Sequence[Experience], offers: Sequence[Offer]) -> Reputation:
+        evidence = [
+            Evidence(self._me, one.provider, one.kind, (one.stars - 1) / 4, one.at, max(one.paid_msat, 1))
+            for one in experience
+        ]
+        evidence += [one for one in self._heard() if one.rater != self._me]
+        vouches = [Vouch(fan, offer.provider, RECOMMENDED) for offer in offers for fan in offer.recommended_by]
+        view = Viewpoint(own=frozenset({self._me}), follows=self._follows())
+        return Reputation(view, evidence, now=self._clock(), vouches=vouches)
+
+
+def _candidate(offer: Offer, known: Known, price: int, excluded: str, factors: dict[str, object]) -> Candidate:
+    seconds = sorted(known.latencies)
+    many = len(seconds) >= ENOUGH
+    shown = {name: round(value, 4) if isinstance(value, float) else value for name, value in factors.items()}
+    return Candidate(
+        pubkey=offer.provider,
+        price_msat=price,
+        name=offer.name,
+        relays=offer.relays,
+        own=known.local,
+        p50_s=float(median(seconds)) if many else None,
+        p95_s=float(quantiles(seconds, n=20)[-1]) if many else None,
+        excluded=excluded,
+        factors=shown,
+    )
