@@ -41,7 +41,8 @@ class Node:
             return json.load(answer)
 
     def pid(self, part: str) -> int:
-        return int(json.loads((self.data / "run" / "status.json").read_text())["parts"][part]["pid"])
+        """The process of a part; 0 while it is down."""
+        return int(json.loads((self.data / "run" / "status.json").read_text())["parts"][part]["pid"] or 0)
 
     def kill(self, part: str) -> None:
         os.kill(self.pid(part), signal.SIGKILL)

@@ -108,7 +108,7 @@ def _story(events: list[Event], asked: Event, provider: str) -> dict[str, Any]:
                 lines.append(
                     {"text": said.message or said.status, "at": event.created_at, "bad": said.status == "error"}
                 )
-                state = said.message or said.status
+                state = state if state == "Delivered" else said.message or said.status
             elif event.kind in result_kinds(asked.kind):
                 result = JobResult.parse(event)
                 files, content, state = list(result.urls), result.content, "Delivered"

@@ -7,6 +7,7 @@ import orjson
 from aiohttp import web
 
 from nostr import nip98
+from orchestrator.journal import Journal
 from relay import information
 from relay.core import STATE, Relay
 from wallet.interface import WalletError
@@ -25,8 +26,10 @@ async def wallet(site: Site, request: web.Request) -> web.StreamResponse:
             "network": info.caps.network,
             "real": info.caps.real_money,
             "connections": (await site.purse.admin("list_connections"))["connections"],
-            "accounts": (await site.purse.admin("list_accounts"))["accounts"],
+            "accounts": [row for row in (await site.purse.admin("list_accounts"))["accounts"] if not row["world"]],
             "books": await site.purse.admin("books"),
+            "history": (await site.purse.admin("list_transactions", {"limit": 30}))["transactions"],
+            "timmy": await _timmys_books(site.data),
         }
     except (WalletError, TimeoutError) as error:
         raise Unready(
@@ -125,6 +128,32 @@ async def logout(site: Site, request: web.Request) -> web.StreamResponse:
     answer = web.HTTPSeeOther("/")
     site.sessions.close(answer)
     return answer
+
+
+async def _timmys_books(data: Path) -> dict[str, Any]:
+    """Runs with price, costs and margin; margin by recipe; refunds due; what is outstanding with each provider."""
+    path = data / "orchestrator" / "timmy.db"
+    if not path.exists():
+        return {"runs": [], "totals": None, "due": [], "recipes": []}
+    journal = await Journal.open(path)
+    try:
+        runs = [dict(row) for row in await journal.books(200)]
+        totals = await journal.totals()
+        due = [dict(row) for row in await journal.refunds_due()]
+    finally:
+        await journal.close()
+    recipes: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        line = recipes.setdefault(run["recipe"], {"recipe": run["recipe"], "runs": 0, "delivered": 0, "margin_msat": 0})
+        line["runs"] += 1
+        line["delivered"] += run["state"] == "delivered"
+        line["margin_msat"] += run["margin_msat"] or 0
+    return {
+        "runs": runs[:20],
+        "totals": dict(totals) if totals else None,
+        "due": due,
+        "recipes": list(recipes.values()),
+    }
 
 
 def _upstreams(state: Relay) -> list[dict[str, Any]]:

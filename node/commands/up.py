@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,7 +62,8 @@ async def start(supervisor: Supervisor, folder: Path, node: NodeSettings, chosen
     environ: dict[str, str] = {"TIMMY_NODE_LOG": node.log}
     if node.public_url:
         environ |= {"TIMMY_NODE_PUBLIC_URL": node.public_url, "TIMMY_RELAY_PUBLIC_URL": node.public_url}
-    todo = plan.parts(folder, chosen, host=node.host, port=node.port, environ=environ)
+    port = node.port or free_port(node.host)  # chosen here, so that a relay that is restarted comes back on it
+    todo = plan.parts(folder, chosen, host=node.host, port=port, environ=environ)
     url = ""
     for part in [part for part in todo if part.name in ("relay", "wallet")]:
         line = await supervisor.start(part)
@@ -74,6 +76,13 @@ async def start(supervisor: Supervisor, folder: Path, node: NodeSettings, chosen
         elif isinstance(outcome, BaseException):
             raise outcome
     return url
+
+
+def free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def check_public(settings: Settings, url: str) -> None:

@@ -36,7 +36,7 @@ function Edit() {
     <textarea id="source" rows="26" class="mono" spellcheck="false" value=${source} onInput=${(e) => setSource(e.target.value)} aria-describedby="problems" /></div>
     <div><div class="panel" id="problems" role="status" aria-live="polite"><h3>${found.problems.length ? `${found.problems.length} to mend` : "It type-checks"}</h3>
       <ul>${found.problems.map((text) => html`<li>${text}</li>`)}</ul></div>
-      ${found.graph ? html`<div class="panel graph" dangerouslySetInnerHTML=${{ __html: found.graph }} />` : null}
+      ${found.graph ? html`<div class="panel graph" tabindex="0" role="group" aria-label="The steps as a graph" dangerouslySetInnerHTML=${{ __html: found.graph }} />` : null}
       <button disabled=${found.problems.length || !found.canonical} onClick=${publish}>Publish it</button> <span role="status">${said}</span></div></div>`;
 }
 

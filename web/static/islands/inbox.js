@@ -52,7 +52,7 @@ function Skills({ me, mine, live, setLive }) {
     <div class="row"><div class="field grow"><label for="price">Usual price (${node.credits ? "credits" : "sat"})</label><input id="price" name="price" inputmode="numeric" pattern="[0-9]*" value=${about.amount ?? "1000"} /></div>
     <div class="field grow"><label for="tags">Words people search for</label><input id="tags" name="tags" placeholder="voice-over, portrait" /></div></div>
     <div class="field"><label for="lud16">Lightning address for your pay <span class="soft">optional; you can also give an invoice with each delivery</span></label><input id="lud16" name="lud16" placeholder="you@wallet.example" value=${about.lud16} /></div>
-    <button>${mine ? "Announce again" : "Announce"}</button> <span role="status">${said}</span></form></details>`;
+    <button>${mine ? "Announce again" : "Announce"}</button></form></details><p role="status" class="small">${said}</p>`;
 }
 
 function Deliver({ me, task, done }) {

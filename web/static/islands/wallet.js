@@ -18,7 +18,7 @@ function Connect() {
       const budget = Number(data.get("budget"));
       const made = await call({
         action: "create", name: data.get("name"), scopes: data.getAll("scope"),
-        ...(budget ? { budget_msat: budget * 1000, budget_renewal: data.get("renewal") } : {}),
+        ...(budget ? { budget_msat: budget * 1000, renewal: data.get("renewal") } : {}),
       });
       setUri(made.uri);
       setSaid("");
