@@ -12,6 +12,7 @@ from nostr.filter import Filter
 from nostr.negentropy import Initiator, InvalidNegentropy, Items
 
 FRAME_LIMIT = 60_000  # bytes; twice that in hex still fits the smallest usual message limit of 128 KiB
+_WHOLE_SECOND = 5000  # events asked for where one second fills an answer
 _CONNECT = 10.0  # seconds
 _LATER_ANSWERS = 60.0
 
@@ -71,30 +72,26 @@ async def pages(
 ) -> AsyncIterator[Event]:
     """Everything stored that matches, newest first, by REQ after REQ with a falling `until`.
 
-    Whatever the relay's own limit is: it goes on until an answer brings nothing new. More events of one second than
-    one answer holds cannot be told apart this way; negentropy can. Raises RelayUnreachable, RelayRefused.
+    Whatever the relay's own limit is: it goes on until an answer brings nothing new. Of one second it can get no more
+    events than the relay's limit allows; negentropy can. Raises RelayUnreachable, RelayRefused.
     """
     until, left = filter.until, filter.limit
     seen: set[str] = set()
     while left is None or left > 0:
-        ask = Filter(
-            ids=filter.ids,
-            authors=filter.authors,
-            kinds=filter.kinds,
-            tags=filter.tags,
-            since=filter.since,
-            until=until,
-            limit=size if left is None else min(size, left),
-        )
+        ask = _part(filter, filter.since, until, size if left is None else min(size, left + len(seen)))
         events = await connection.fetch(ask, timeout=timeout)
         fresh = [event for event in events if event.id not in seen]
+        if events and events[0].created_at == events[-1].created_at and len(events) > 1:  # one second fills the answer
+            second = events[0].created_at
+            whole = await connection.fetch(_part(filter, second, second, _WHOLE_SECOND), timeout=timeout)
+            fresh = [event for event in whole if event.id not in seen]
+            events = [*whole, *events]
+            if not fresh and second > (filter.since or 0):
+                until, seen = second - 1, set()
+                continue
         if not fresh:
-            if not events or until is None or until == 0 or (filter.since is not None and until <= filter.since):
-                return
-            if len({event.created_at for event in events}) > 1:
-                return
-            until -= 1  # a second with more events than one answer holds: go past it
-            continue
+            return
+        fresh = fresh[:left]
         for event in fresh:
             yield event
         if left is not None:
@@ -109,6 +106,19 @@ async def fetch_ids(connection: Connection, ids: frozenset[str], *, size: int = 
     for at in range(0, len(ordered), size):
         for event in await connection.fetch(Filter(ids=ordered[at : at + size]), timeout=20):
             yield event
+
+
+def _part(f: Filter, since: int | None, until: int | None, limit: int) -> Filter:
+    return Filter(
+        ids=f.ids,
+        authors=f.authors,
+        kinds=f.kinds,
+        tags=f.tags,
+        since=since,
+        until=until,
+        limit=limit,
+        search=f.search,
+    )
 
 
 def _bytes(text: str) -> bytes:

@@ -44,6 +44,7 @@ def build(
     app = web.Application(middlewares=[_cors], client_max_size=1 << 20)
     app[STATE] = relay
     app.cleanup_ctx.append(_running)
+    app.on_shutdown.append(_hang_up)
     app.router.add_get("/healthz", information.healthz)
     app.router.add_get("/metrics", information.metrics_text)
     app.router.add_get("/status", information.status)
@@ -60,6 +61,12 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
     await relay.start()
     yield
     await relay.stop()
+
+
+async def _hang_up(app: web.Application) -> None:
+    """Before the server waits for its handlers: sockets live for days."""
+    for connection in list(app[STATE].connections):
+        connection.hang_up()
 
 
 @web.middleware

@@ -120,6 +120,12 @@ class Connection:
         self.closed = True
         self._transport.abort()
 
+    def hang_up(self) -> None:
+        """End the connection after what is queued; used when the relay stops."""
+        self.flush()
+        self.closed = True
+        self._transport.close()
+
     def notice(self, text: str) -> None:
         self.send(_dumps(["NOTICE", text]))
 

@@ -364,7 +364,8 @@ class Link:
     def _judge(self, event: Event, ok: Ok) -> None:
         word = message.prefix(ok.message)
         if ok.accepted or word == "duplicate":
-            self.counts.sent += 1
+            if event.id not in self._went_there:
+                self.counts.sent += 1
             self._went_there.add(event.id)
         elif not ok.answered or word in ("rate-limited", "error", "auth-required"):
             self.progress.error = ok.message
