@@ -100,7 +100,8 @@ class World:
         self.social = self._follow()
         self.victims = np.argsort(-self.quality[: size.honest])[: min(attack.victims, size.honest * 3 // 10)]
         self.newcomers = np.arange(0, min(20, size.honest // 10))
-        self.ring = rng.choice(self.customers, 60, replace=False)
+        self.hired = max(8, self.customers * 60 // 2500)  # accounts that tell paid lies on one day
+        self.ring = rng.choice(self.customers, self.hired, replace=False)
         shape = (self.raters, self.sellers)
         self.good, self.ill = np.zeros(shape), np.zeros(shape)  # paid, decayed with 40 days
         self.opinion = np.zeros(shape)  # the part of `ill` that no public record bears out
@@ -156,9 +157,10 @@ class World:
                 liars = self.customers + rng.choice(attack.sybils, attack.sybils // 20, replace=False)
                 self.hearsay_ill[liars, victim] += 1
         elif attack.kind in ("slander-paid", "slander-ring", "slander-thin"):
-            # The same money a day: two paid lies about each victim, told by sixty hired accounts or by all customers.
+            # The same money a day: two paid lies about each victim, told by one in forty customers (others each day, or
+            # always the same) or by all of them.
             hired = {
-                "slander-paid": rng.choice(self.customers, min(60, self.customers // 4), replace=False),
+                "slander-paid": rng.choice(self.customers, self.hired, replace=False),
                 "slander-ring": self.ring,
                 "slander-thin": np.arange(self.customers),
             }[attack.kind]
@@ -294,8 +296,8 @@ def posterior(world: World, *, filtered: bool = True) -> tuple[Array, Array]:
     known = np.where(trusted > KNOWN, trusted, 0)
     crowd = (trusted <= KNOWN) * CROWD
     positive, negative = np.log1p(world.good), np.log1p(2 * world.ill)
-    p = known @ positive + HEARSAY * (known @ world.hearsay_good)
-    heard = HEARSAY * (known @ world.hearsay_ill)
+    p = known @ positive + HEARSAY * (known @ np.log1p(world.hearsay_good))
+    heard = HEARSAY * (known @ np.log1p(2 * world.hearsay_ill))
     pc, nc = crowd @ positive, crowd @ negative
     n = known @ (_believed(world) if filtered else negative) + heard
     squeeze = np.minimum(1, CROWD_CAP / (1 + (p + n) / 2) / np.maximum(pc + nc, 1e-9))
@@ -388,8 +390,8 @@ def table(rules: list[str], attacks: list[Attack], size: Size, seeds: int) -> li
 
 
 def shrink(attack: Attack) -> Attack:
-    """The attack for the small market: a tenth of the sybils, a third of the victims."""
-    return replace(attack, sybils=attack.sybils // 10, victims=20)
+    """The attack for the small market: a tenth of the sybils, an eighth of the victims."""
+    return replace(attack, sybils=attack.sybils // 10, victims=8)
 
 
 def main() -> None:
