@@ -82,7 +82,7 @@ async def new(site: Site, request: web.Request) -> web.StreamResponse:
     label, hint = ASKS.get(seller.kind, ("Input", "Text or an address."))
     values: dict[str, Any] = {
         "s": _Order(seller, label, hint),
-        "fields": list(fields(seller.announcement.params)),
+        "fields": _fields_beside_the_input(seller),
         "others": found[1:6],
         "input": request.query.get("input", "")[:2000],
         "wire": {
@@ -94,6 +94,15 @@ async def new(site: Site, request: web.Request) -> web.StreamResponse:
         },
     }
     return site.answer(request, "new.html", values)
+
+
+def _fields_beside_the_input(seller: Service) -> list[dict[str, Any]]:
+    """A composite's first required input is what the box on top asks for: it is not asked for twice."""
+    made = fields(seller.announcement.params)
+    if seller.kind == JOB_COMPOSITE:
+        main = next((field for field in made if field["required"] and not field["values"]), None)
+        made = [field for field in made if field is not main]
+    return made
 
 
 class _Order:
