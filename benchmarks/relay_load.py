@@ -31,7 +31,10 @@ KINDS = (
     (7000, 6),
     (6050, 4),
 )
-WORDS = ["relay", "agent", "whale", "invoice", "sunrise", "market", "lightning", "picture", "music", "story", "garden", "river", "machine", "answer", "question", "winter", "yellow", "train", "mountain", "copper", "signal", "harbor", "novel", "poet", "engine", "orchard", "velvet", "comet"]
+WORDS = """
+    relay agent whale invoice sunrise market lightning picture music story garden river machine answer question winter
+    yellow train mountain copper signal harbor novel poet engine orchard velvet comet
+""".split()
 
 
 def dataset(number: int, span: int = 86_400 * 30) -> list[bytes]:
@@ -254,7 +257,7 @@ async def queries(
             nonlocal events
             if message.startswith(b'["EVENT"'):
                 events += 1
-            elif message.startswith(last) or message.startswith(b'["CLOSED"'):
+            elif message.startswith((last, b'["CLOSED"')):
                 if message.startswith(b'["CLOSED","q","') and not finished.done():
                     finished.set_exception(RuntimeError(message.decode()))
                 elif not finished.done():

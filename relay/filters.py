@@ -4,9 +4,8 @@ from typing import Any
 
 from nostr.event import MAX_KIND, MAX_TIMESTAMP
 from relay.errors import Refused
-from relay.record import Record
+from relay.record import Record, unhex
 
-_HEX = frozenset("0123456789abcdef")
 SEARCH_LENGTH = 256
 
 
@@ -131,6 +130,6 @@ def _hexes(name: str, field: Any) -> frozenset[str]:
     if type(field) is not list:
         raise Refused("invalid", f"{name} is not an array")
     for item in field:
-        if type(item) is not str or len(item) != 64 or not _HEX.issuperset(item):
+        if unhex(item, 64) is None:
             raise Refused("invalid", f"{name} must be 64 lower-case hex digits each")
     return frozenset(field)

@@ -67,44 +67,36 @@ class Buckets:
             del self._state[next(iter(self._state))]
 
 
-def max_size(limit: int) -> Policy:
-    reject = Reject(f"invalid: event is longer than {limit} bytes")
-    return lambda _, event: reject if len(event.raw) > limit else None
-
-
-def max_tags(limit: int) -> Policy:
-    reject = Reject(f"invalid: event has more than {limit} tags")
-    return lambda _, event: reject if len(event.tags) > limit else None
-
-
-def time_limits(future_seconds: int, past_seconds: int | None) -> Policy:
-    late = Reject(f"invalid: created_at is more than {future_seconds} seconds in the future")
-    old = Reject(f"invalid: created_at is more than {past_seconds} seconds in the past")
-
-    def check(context: Context, event: Record) -> Reject | None:
-        if event.created_at > context.now + future_seconds:
-            return late
-        if past_seconds is not None and event.created_at < context.now - past_seconds:
-            return old
-        return None
-
-    return check
-
-
-def not_expired() -> Policy:
-    reject = Reject("invalid: event has expired")
-    return lambda context, event: reject if event.expires is not None and event.expires <= context.now else None
-
-
-def protected_by_author() -> Policy:
-    """NIP-70: an event with a dash is taken from its author alone, after AUTH."""
+def basics(settings: RelaySettings) -> Policy:
+    """What always applies, in one function since every event pays for it: size, number of tags, time (and
+    NIP-40), no AUTH events (NIP-42), protected events from their author alone (NIP-70)."""
+    most_bytes, most_tags = settings.max_event_bytes, settings.max_tags
+    future, past = settings.future_seconds, settings.past_seconds
+    long = Reject(f"invalid: event is longer than {most_bytes} bytes")
+    many = Reject(f"invalid: event has more than {most_tags} tags")
+    late = Reject(f"invalid: created_at is more than {future} seconds in the future")
+    old = Reject(f"invalid: created_at is more than {past} seconds in the past")
+    expired = Reject("invalid: event has expired")
+    smuggled = Reject("invalid: kind 22242 belongs in an AUTH message")
     ask = Reject("auth-required: this event may only be published by its author")
     refuse = Reject("restricted: this event may only be published by its author")
 
     def check(context: Context, event: Record) -> Reject | None:
-        if not event.protected or event.pubkey in context.authed:
-            return None
-        return refuse if context.authed else ask
+        if len(event.raw) > most_bytes:
+            return long
+        if len(event.tags) > most_tags:
+            return many
+        if event.created_at > context.now + future:
+            return late
+        if past is not None and event.created_at < context.now - past:
+            return old
+        if event.expires is not None and event.expires <= context.now:
+            return expired
+        if event.kind == AUTH_KIND:
+            return smuggled
+        if event.protected and event.pubkey not in context.authed:
+            return refuse if context.authed else ask
+        return None
 
     return check
 
@@ -164,12 +156,6 @@ def blocked_pubkeys(keys: Collection[str]) -> Policy:
     return lambda _, event: reject if event.pubkey in blocked else None
 
 
-def no_auth_events() -> Policy:
-    """NIP-42: kind 22242 is for the relay's eyes and never passed on."""
-    reject = Reject("invalid: kind 22242 belongs in an AUTH message")
-    return lambda _, event: reject if event.kind == AUTH_KIND else None
-
-
 def plugin(path: str) -> Policy:
     """A policy from outside: `module:function` or `/path/file.py:function`. Raises BadSettings.
 
@@ -200,14 +186,7 @@ def plugin(path: str) -> Policy:
 
 def sane_defaults(settings: RelaySettings) -> list[Policy]:
     """The policies that these settings ask for, cheapest first. Raises BadSettings for a plug-in that can't load."""
-    made: list[Policy] = [
-        max_size(settings.max_event_bytes),
-        max_tags(settings.max_tags),
-        time_limits(settings.future_seconds, settings.past_seconds),
-        not_expired(),
-        no_auth_events(),
-        protected_by_author(),
-    ]
+    made = [basics(settings)]
     if settings.auth_to_write:
         made.append(auth_to_write())
     if settings.min_pow:

@@ -15,7 +15,6 @@ from coincurve import PublicKeyXOnly
 from nostr.event import MAX_KIND, MAX_TIMESTAMP
 from relay.errors import Refused
 
-_HEX = frozenset("0123456789abcdef")
 _dumps = orjson.dumps
 _sha256 = hashlib.sha256
 KEYS_REMEMBERED = 20_000
@@ -30,6 +29,7 @@ class Record:
 
     __slots__ = (
         "accepted",
+        "author",
         "content",
         "created_at",
         "d",
@@ -44,6 +44,7 @@ class Record:
         "pubkey",
         "raw",
         "sig",
+        "signature",
         "source",
         "tags",
     )
@@ -55,6 +56,8 @@ class Record:
     tags: list[list[str]]
     content: str
     sig: str
+    author: bytes
+    signature: bytes
     raw: bytes
     digest: bytes
     d: str
@@ -99,11 +102,12 @@ def parse(value: Any) -> Record:
         value.get("tags"),
         value.get("content"),
     )
-    if type(ident) is not str or len(ident) != 64 or not _HEX.issuperset(ident):
+    if type(ident) is not str or len(ident) != 64:
         raise Refused("invalid", "id is not 64 lower-case hex digits")
-    if type(pubkey) is not str or len(pubkey) != 64 or not _HEX.issuperset(pubkey):
+    author, signature = unhex(pubkey, 64), unhex(sig, 128)
+    if author is None or type(pubkey) is not str:
         raise Refused("invalid", "pubkey is not 64 lower-case hex digits")
-    if type(sig) is not str or len(sig) != 128 or not _HEX.issuperset(sig):
+    if signature is None or type(sig) is not str:
         raise Refused("invalid", "sig is not 128 lower-case hex digits")
     if type(created_at) is not int or not 0 <= created_at <= MAX_TIMESTAMP:
         raise Refused("invalid", "created_at is not a timestamp in seconds")
@@ -142,6 +146,8 @@ def parse(value: Any) -> Record:
     record.tags = tags
     record.content = content
     record.sig = sig
+    record.author = author
+    record.signature = signature
     record.number = 0
     record.accepted = False
     record.message = ""
@@ -151,7 +157,8 @@ def parse(value: Any) -> Record:
     except orjson.JSONEncodeError:
         raise Refused("invalid", "event holds text that is not Unicode") from None
     if record.digest.hex() != ident:
-        raise Refused("invalid", "id is not the hash of this event")
+        is_hex = unhex(ident, 64) is not None
+        raise Refused("invalid", f"id is not {'the hash of this event' if is_hex else '64 lower-case hex digits'}")
     record.raw = _dumps(
         {
             "id": ident,
@@ -166,11 +173,22 @@ def parse(value: Any) -> Record:
     return record
 
 
+def unhex(text: Any, digits: int) -> bytes | None:
+    """The bytes of so many lower-case hex digits; None for anything else."""
+    if type(text) is not str or len(text) != digits:
+        return None
+    try:
+        made = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return made if made.hex() == text else None
+
+
 @lru_cache(maxsize=KEYS_REMEMBERED)
-def _verifier(pubkey: str) -> Callable[[bytes, bytes], bool] | None:
+def _verifier(author: bytes) -> Callable[[bytes, bytes], bool] | None:
     """The parsed key's `verify`; None where 32 bytes are no point of the curve."""
     try:
-        verify: Callable[[bytes, bytes], bool] = PublicKeyXOnly(bytes.fromhex(pubkey)).verify
+        verify: Callable[[bytes, bytes], bool] = PublicKeyXOnly(author).verify
     except ValueError:
         return None
     return verify
@@ -178,5 +196,5 @@ def _verifier(pubkey: str) -> Callable[[bytes, bytes], bool] | None:
 
 def signed(record: Record) -> bool:
     """True if the signature is the author's (BIP-340 over the id that `parse` has already proved)."""
-    verify = _verifier(record.pubkey)
-    return verify is not None and bool(verify(bytes.fromhex(record.sig), record.digest))
+    verify = _verifier(record.author)
+    return verify is not None and bool(verify(record.signature, record.digest))

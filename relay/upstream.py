@@ -44,6 +44,7 @@ _LONGEST = 600.0
 _OVERLAP = 3600  # seconds that pages ask for twice
 _WRAPPED = 2 * 86_400  # gift wraps are dated up to two days back
 _AT_ONCE = 64  # events under way in one direction
+_CATCH_UP_AT_ONCE = 512
 _WAITING = 5000  # live events that wait to go up; beyond it a catch-up finds them
 _REFUSED = 20_000  # ids remembered as not wanted by one side
 _PAGE = 500
@@ -252,7 +253,7 @@ class Link:
             return
         self.progress.method = "negentropy"
         need = frozenset(ident for ident in difference.need if ident not in self._not_here)
-        await self._take_all(fetch_ids(self._connection, need))
+        await self._take_all(fetch_ids(self._connection, need, verify=False))
 
     async def _compare(self, wanted: Filter, items: Items) -> Difference:
         if not self._patience:
@@ -327,13 +328,12 @@ class Link:
     # -- single events --------------------------------------------------------------------------------------------
 
     async def _take_all(self, events: AsyncIterator[Event]) -> None:
-        batch: list[Event] = []
+        under_way: set[asyncio.Task[None]] = set()
         async for event in events:
-            batch.append(event)
-            if len(batch) >= _AT_ONCE:
-                await asyncio.gather(*map(self._take, batch))
-                batch = []
-        await asyncio.gather(*map(self._take, batch))
+            under_way.add(asyncio.create_task(self._take(event)))
+            if len(under_way) >= _CATCH_UP_AT_ONCE:
+                _, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.gather(*under_way)
 
     async def _take(self, event: Event) -> None:
         """Give one event of theirs to our write path."""

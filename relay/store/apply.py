@@ -59,7 +59,7 @@ class Applier:
             if digest in have:
                 record.accepted, record.message = True, "duplicate: already have this event"
                 continue
-            pubkey = bytes.fromhex(record.pubkey)
+            pubkey = record.author
             reason = self._blocked(record, pubkey, gone)
             if reason:
                 record.accepted, record.message = False, reason

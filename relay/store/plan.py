@@ -19,7 +19,7 @@ from relay.store.schema import tag_key
 UNION_AUTHORS = 8  # above it, fifty subselects cost more than one walk
 UNION_VALUES = 64
 UNION_KINDS = 100
-WALK = 3000  # rows of a time walk before the plan looks at each author alone
+WALK = 20  # rows of a time walk for each one wanted, before the plan looks at each author alone
 NAMING_TAGS = "eaidq"  # letters whose values name one thing, hence few rows
 _EXTENSION = re.compile(r"^[a-z]+:\S*$")
 _WORD = re.compile(r"\w+", re.UNICODE)
@@ -181,7 +181,7 @@ def _by_authors(conn: Connection, want: Want, n: int, scope: Scope, now: int | N
 
 
 def _walk(conn: Connection, want: Want, n: int, scope: Scope, now: int | None) -> list[Row]:
-    """The newest n if they lie within the newest WALK events of the kind (or of all kinds)."""
+    """The newest n if they lie within the newest WALK * n events of the kind (or of all kinds)."""
     bounds, bound_params = _range("w", want)
     if want.kinds is not None and len(want.kinds) == 1:
         index, bounds = "event_kind", ["w.kind = ?", *bounds]
@@ -191,7 +191,7 @@ def _walk(conn: Connection, want: Want, n: int, scope: Scope, now: int | None) -
     where, params = conditions(want, scope, now, without=("range",))
     sql = (
         f"SELECT e.created_at, e.raw FROM (SELECT w.n, w.id, w.pubkey, w.kind, w.created_at, w.expires, w.raw"
-        f" FROM event w INDEXED BY {index}{_where(bounds)} ORDER BY w.created_at DESC LIMIT {WALK}) e"
+        f" FROM event w INDEXED BY {index}{_where(bounds)} ORDER BY w.created_at DESC LIMIT {WALK * n}) e"
         f"{_where(where)} LIMIT ?"
     )
     return conn.execute(sql, (*bound_params, *params, n)).fetchall()

@@ -95,9 +95,11 @@ class SQLiteStore:
 
     def _connect(self, *, read_only: bool = False) -> Connection:
         conn = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=512)
+        conn.execute("PRAGMA page_size = 8192")  # of a new file: a third less to log per event than with 4096
         conn.execute("PRAGMA journal_mode = WAL")
         conn.execute("PRAGMA synchronous = FULL")
         conn.execute(f"PRAGMA cache_size = {-1024 * self._cache_mb}")
+        conn.execute("PRAGMA wal_autocheckpoint = 2000")
         conn.execute("PRAGMA temp_store = MEMORY")
         conn.execute("PRAGMA busy_timeout = 10000")
         if read_only:
@@ -258,6 +260,7 @@ class SQLiteStore:
             return self._timed(
                 self._reader,
                 GLANCE_SECONDS,
+                time.thread_time,  # being preempted is no reason to give up
                 lambda conn: plan.select(conn, wants, limit, scope, self._now_if_expired()),
             )
         except TooExpensive:
@@ -313,14 +316,14 @@ class SQLiteStore:
             conn: Connection | None = getattr(self._local, "conn", None)
             if conn is None:
                 conn = self._local.conn = self._connect(read_only=True)
-            return self._timed(conn, self._query_seconds, job)
+            return self._timed(conn, self._query_seconds, time.perf_counter, job)
 
         return await self._loop.run_in_executor(self._pool, run)
 
     @staticmethod
-    def _timed(conn: Connection, seconds: float, job: Callable[[Connection], T]) -> T:
-        end = time.perf_counter() + seconds
-        conn.set_progress_handler(lambda: time.perf_counter() > end, _STEPS)
+    def _timed(conn: Connection, seconds: float, watch: Callable[[], float], job: Callable[[Connection], T]) -> T:
+        end = watch() + seconds
+        conn.set_progress_handler(lambda: watch() > end, _STEPS)
         try:
             return job(conn)
         except sqlite3.Error as error:

@@ -243,7 +243,7 @@ async def test_search(start: Start, key: SecretKey) -> None:
         assert await _search(client, "language:en", kinds=[5050]) == {job.id}
         assert await client.count({"search": "sea"}) == 2
         await client.accept(
-            key.sign(kind=5, tags=[["e", whale.id]]), key.sign(kind=0, content="{}", created_at=NOW + 9)
+            key.sign(kind=5, tags=[["e", whale.id]]), key.sign(kind=0, content="{}", created_at=profile.created_at + 1)
         )
         assert await _search(client, "sea") == set()
         fresh = key.sign(kind=1, content="sea again")
