@@ -34,7 +34,10 @@ SPACING = 1.0  # seconds between two relays: public ones limit announcements
 
 
 class Storefront:
-    """`price_of(recipe)` gives msat or None, `busy()` the number of runs under way."""
+    """`price_of(recipe)` gives msat or None, `busy()` the number of runs under way.
+
+    What is announced is noted in `prices`; `moved` asks for a look before the next one is due.
+    """
 
     def __init__(
         self,
@@ -46,13 +49,15 @@ class Storefront:
         *,
         price_of: Callable[[Recipe], Awaitable[int | None]],
         busy: Callable[[], int],
+        prices: dict[str, int],
+        moved: asyncio.Event,
         name: str,
         picture: str = "",
         lud16: str = "",
     ) -> None:
         self._key, self._pool, self._clock = key, pool, clock
         self._recipes, self._events = recipes, events
-        self._price_of, self._busy = price_of, busy
+        self._price_of, self._busy, self._prices, self._moved = price_of, busy, prices, moved
         self._name, self._picture, self._lud16 = name, picture, lud16
         self._last_beat: Event | None = None
         self._announced: dict[str, tuple[int | None, int]] = {}
@@ -114,7 +119,13 @@ class Storefront:
                 if self._is_news(recipe.d, price):
                     profile = self.profile(recipe, price)
                     await self._tell(build_announcement(self._key, profile, created_at=self._clock()))
-            await asyncio.sleep(LOOK_AGAIN if all(price for price, _ in self._announced.values()) else 5)
+            complete = all(price is not None for price, _ in self._announced.values())
+            self._moved.clear()
+            try:
+                async with asyncio.timeout(LOOK_AGAIN if complete else 5):
+                    await self._moved.wait()
+            except TimeoutError:
+                continue
 
     def _is_news(self, d: str, price: int | None) -> bool:
         known = self._announced.get(d)
@@ -127,6 +138,8 @@ class Storefront:
             if price is None and known[0] is not None and now - known[1] < 300:
                 return False  # a provider between two heartbeats is no reason to take the price down
         self._announced[d] = (price, now)
+        if price is not None:
+            self._prices[d] = price
         return True
 
     async def _tell(self, event: Event) -> None:

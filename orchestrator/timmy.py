@@ -76,7 +76,9 @@ class Timmy:
         self.runner = Runner(key, journal, till, hands, clock, relay=relay)
         self.recipes: dict[str, Recipe] = {}
         self.events: dict[str, Event] = {}
-        self._prices: dict[str, int] = {}
+        self.prices: dict[str, int] = {}  # as announced, by the storefront
+        self.moved = asyncio.Event()  # the market is away from what is announced
+        self._missing: dict[str, str] = {}
         self._hearing: set[str] = set()
 
     async def stock(self, recipes: Sequence[Recipe]) -> None:
@@ -126,9 +128,11 @@ class Timmy:
         try:
             price = (await self.quote(recipe)).price_msat
         except QuoteError as error:
-            log.info("%s is not for sale now: %s", recipe.d, error)
+            if self._missing.get(recipe.d) != str(error):
+                self._missing[recipe.d] = str(error)
+                log.info("%s is not for sale now: %s", recipe.d, error)
             return None
-        self._prices[recipe.d] = price
+        self._missing.pop(recipe.d, None)
         return price
 
     # --- requests ---------------------------------------------------------------------------------------------------
@@ -216,10 +220,10 @@ class Timmy:
 
     def _agreed(self, recipe: Recipe, offer: Quote) -> int:
         """The announced price, as long as the market has not moved away from it."""
-        announced = self._prices.get(recipe.d)
+        announced = self.prices.get(recipe.d)
         if announced and abs(offer.price_msat - announced) <= MOVED * announced:
             return announced
-        self._prices[recipe.d] = offer.price_msat
+        self.moved.set()
         return offer.price_msat
 
     async def _refuse(self, event: Event, reason: str) -> None:
@@ -334,9 +338,19 @@ async def opened(
             if taken_up:
                 log.info("%d runs taken up again", taken_up)
             storefront = Storefront(
-                key, pool, clock, timmy.recipes, timmy.events, price_of=timmy.announced_price,
-                busy=lambda: timmy.runner.running, name=settings.name, picture=settings.picture, lud16=settings.lud16,
-            )  # fmt: skip
+                key,
+                pool,
+                clock,
+                timmy.recipes,
+                timmy.events,
+                price_of=timmy.announced_price,
+                busy=lambda: timmy.runner.running,
+                prices=timmy.prices,
+                moved=timmy.moved,
+                name=settings.name,
+                picture=settings.picture,
+                lud16=settings.lud16,
+            )
             started = asyncio.Event()
             tasks = [asyncio.create_task(timmy.listen(started)), asyncio.create_task(timmy.tidy(files))]
             if settings.announce:

@@ -225,7 +225,14 @@ class World:
             self.deliver(provider, JobRequest.parse(Event.from_json(raw[0])))
 
     def _catch_up(self) -> None:
-        """The others do not stop when Timmy does: what was paid is delivered."""
+        """The others do not stop when Timmy does: bills are paid, and what was paid is delivered."""
+        for _, event in self.events(kind=7000, pubkey=TIMMY.public):
+            bill = next(iter(event.tagged("amount")), ())
+            if (
+                len(bill) > 2
+                and self.db.execute("SELECT 1 FROM invoice WHERE bolt11 = ? AND state = 'open'", (bill[2],)).fetchone()
+            ):
+                self.pay(bill[2], "buyer")
         rows = self.db.execute("SELECT hash, owner, job FROM invoice JOIN moved USING(hash) WHERE job != ''").fetchall()
         for payment_hash, owner, job in rows:
             if not any(6000 <= event.kind <= 6999 for event in self.about(job)):
