@@ -107,6 +107,20 @@ class CreateConnection(Params):
     budget_msat: int | None = Field(None, ge=0)
     renewal: str = "never"
     pubkey: Hash | None = None
+    # The names that Alby's clients use for the same things.
+    request_methods: list[str] | None = None
+    notification_types: list[str] | None = None
+    max_amount: int | None = Field(None, ge=0)
+    budget_renewal: str | None = None
+
+    def wanted(self) -> frozenset[Scope]:
+        """The scopes asked for, by name or through the methods they allow. Raises ValueError."""
+        if self.scopes is not None:
+            return frozenset(Scope(word) for word in self.scopes)
+        if self.request_methods is None:
+            return frozenset({Scope.PAY, Scope.RECEIVE, Scope.READ, Scope.NOTIFY})
+        found = {METHODS[name].scopes[0] for name in self.request_methods if name in METHODS and METHODS[name].scopes}
+        return frozenset((found | ({Scope.NOTIFY} if self.notification_types else set())) - {Scope.ADMIN})
 
 
 class Name(Params):
@@ -125,7 +139,8 @@ P = TypeVar("P", bound=Params)
 
 def _params(call: Call, model: type[P]) -> P:
     try:
-        return model.model_validate(call.params)
+        # Some clients send null for what they leave out.
+        return model.model_validate({name: value for name, value in call.params.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -313,8 +328,8 @@ def _connection(row: Connection, now: int) -> dict[str, Any]:
 async def create_connection(service: "WalletService", call: Call) -> str:
     given = _params(call, CreateConnection)
     try:
-        scopes = frozenset(Scope(word) for word in given.scopes or ("pay", "receive", "read", "notify"))
-        renewal = Renewal(given.renewal)
+        scopes = given.wanted()
+        renewal = Renewal(given.budget_renewal or given.renewal)
     except ValueError as error:
         raise NwcError("OTHER", str(error), certain=True) from None
     account = given.account or (given.name if given.isolated else call.connection.account_name)
@@ -322,7 +337,7 @@ async def create_connection(service: "WalletService", call: Call) -> str:
         given.name,
         account=account,
         scopes=scopes,
-        budget_msat=given.budget_msat,
+        budget_msat=given.max_amount if given.budget_msat is None else given.budget_msat,
         renewal=renewal,
         client_pubkey=given.pubkey,
         claim=call.claim,
