@@ -41,7 +41,7 @@ POLL_SECONDS: Final = 10
 _BURST: Final = 16  # hints at once from which on the wallet is asked for a list
 _LOOK_BACK: Final = 120
 _PAGE: Final = 500
-_RETRIES: Final = (5, 15, 60, 300, 900, 3600)
+RETRIES: Final = (5, 15, 60, 300, 900, 3600)
 FEE_RESERVE_MSAT: Final = 10_000
 
 
@@ -170,7 +170,7 @@ class Cashier:
                 attempt = 0
             except WalletError as error:
                 log.info("wallet is away: %s", error)
-            await asyncio.sleep(_RETRIES[min(attempt, 2)])
+            await asyncio.sleep(RETRIES[min(attempt, 2)])
             attempt += 1
 
     async def _follow(self, wallet: Wallet, hints: asyncio.Queue[str], feeder: asyncio.Task[None]) -> None:
@@ -326,7 +326,7 @@ class Cashier:
         await self._db.write(lambda conn: conn.execute(sql, (state, detail, row["job"])) and None)
 
     async def _later(self, row: Any, detail: str) -> None:
-        due = self._clock() + _RETRIES[min(row["attempts"], len(_RETRIES) - 1)]
+        due = self._clock() + RETRIES[min(row["attempts"], len(RETRIES) - 1)]
         sql = "UPDATE refunds SET attempts = attempts + 1, detail = ?, due_at = ? WHERE job = ?"
         await self._db.write(lambda conn: conn.execute(sql, (detail, due, row["job"])) and None)
 
@@ -348,7 +348,7 @@ def _start_sending(conn: sqlite3.Connection, row: Any, invoice: str, payment_has
 
 def _give_credit_back(conn: sqlite3.Connection, row: Any, detail: str | None, now: int) -> None:
     """The payment failed for certain: what was booked out comes back, once, and another way is tried later."""
-    due = now + _RETRIES[min(row["attempts"], len(_RETRIES) - 1)]
+    due = now + RETRIES[min(row["attempts"], len(RETRIES) - 1)]
     changed = conn.execute(
         "UPDATE refunds SET state = 'due', bolt11 = NULL, payment_hash = NULL, detail = ?, due_at = ?"
         " WHERE job = ? AND state = 'sending'",

@@ -95,14 +95,16 @@ class ProcessEngine:
     async def _one(self, job: Job[Any], report: Report, stop: asyncio.Event, seconds: float) -> Made:
         deadline = time.monotonic() + seconds
         stopping = asyncio.create_task(stop.wait())
+        begun = False
         try:
             if self._process is None or self._process.returncode is not None:
                 await _either(self._start(), stopping, deadline)
-            assert self._writer is not None
+            begun = True
             self._write({"job": job_to_json(job)})
             return await _either(self._converse(report), stopping, deadline)
         except (Stopped, _DeadlinePassed) as ended:
-            await self._ask_to_stop()
+            if begun:
+                await self._ask_to_stop()
             if isinstance(ended, _DeadlinePassed):
                 raise Failed(f"the work took longer than {seconds:g} s") from None
             raise

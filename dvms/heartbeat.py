@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,9 +60,11 @@ class Herald:
         pulse: Callable[[], Pulse] = Pulse,
         bits: int = 0,
         spacing: float = 2.0,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._key, self._profile, self._pool, self._clock = key, profile, pool, clock
         self._pulse, self._bits, self._spacing = pulse, bits, spacing
+        self._sleep = sleep
         self._last_beat: Event | None = None
 
     async def run(self) -> None:
@@ -86,7 +88,7 @@ class Herald:
         while True:
             pulse = self._pulse()
             if pulse.status == PAUSED:
-                await asyncio.sleep(_LOOK_AGAIN)
+                await self._sleep(_LOOK_AGAIN)
                 due = loop.time()
                 continue
             tags = [["queue", str(pulse.queue)]]
@@ -100,7 +102,7 @@ class Herald:
                 due = loop.time() + RETRY / 4
             else:
                 due = max(due + HEARTBEAT_EVERY, loop.time())
-            await asyncio.sleep(max(0.0, due - loop.time()))
+            await self._sleep(max(0.0, due - loop.time()))
 
     async def _announce(self) -> None:
         while True:
@@ -117,15 +119,15 @@ class Herald:
             while missing and tries < 30:
                 missing = await self._tell(events, missing)
                 tries += 1
-                await asyncio.sleep(min(RETRY, 2.0**tries) if missing else 0)
-            await asyncio.sleep(REFRESH)
+                await self._sleep(min(RETRY, 2.0**tries) if missing else 0)
+            await self._sleep(REFRESH)
 
     async def _tell(self, events: list[Event], relays: set[str]) -> set[str]:
         """Publish to one relay after the other. Returns those to be tried again."""
         again = set()
         for n, relay in enumerate(sorted(relays)):
             if n:
-                await asyncio.sleep(self._spacing)
+                await self._sleep(self._spacing)
             for event in events:
                 ok = (await self._pool.publish(event, [relay], timeout=20))[relay]
                 if not ok.accepted and message.prefix(ok.message) == "pow":

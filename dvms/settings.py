@@ -46,13 +46,13 @@ class SellerSettings(_Section):
     open_jobs: bool = Field(
         True, description="answer jobs addressed to nobody, if their bid reaches the price; false: addressed ones only"
     )
-    max_age: int = Field(3600, ge=60, description="oldest request to take, in seconds (also after a time away)")
-    bill_seconds: int = Field(600, ge=30, description="how long a bill can be paid")
+    max_age: int = Field(3600, ge=1, description="oldest request to take, in seconds (also after a time away)")
+    bill_seconds: int = Field(600, ge=1, description="how long a bill can be paid")
     hold: Literal["auto", "never"] = Field(
         "auto", description="auto: lock the payment until delivery where the wallet can; never: take it at once"
     )
     hold_seconds: int = Field(
-        240, ge=10, description="longest time a payment stays locked; then it is taken and a failure is paid back"
+        240, ge=1, description="longest time a payment stays locked; then it is taken and a failure is paid back"
     )
 
     job_seconds: int = Field(900, ge=5, description="deadline of one job's work")

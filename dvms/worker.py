@@ -48,6 +48,7 @@ PREPARED: Final = 256  # jobs kept ready in memory; others are read again when t
 PREPARING: Final = 16  # requests whose inputs are read at once
 QUIET_SECONDS: Final = 1.0  # after so long without a bill or a result the customer hears `processing`
 BILL_GRACE: Final = 30  # seconds a bill's payment may be on its way when the bill ends
+SHORTEST_BILL: Final = 5  # seconds
 BILL_PATIENCE: Final = 120  # seconds a request waits for a wallet that is away
 UPLOAD_PATIENCE: Final = 120.0
 
@@ -230,8 +231,8 @@ class Worker:
         expiry = parts.settings.bill_seconds
         if sale.expires_at is not None:
             expiry = min(expiry, sale.expires_at - now)
-        if expiry <= 5:
-            raise Refused("the request expires before it could be paid")
+            if expiry < SHORTEST_BILL:
+                raise Refused("the request expires before it could be paid")
         hold = parts.settings.hold == "auto" and sale.bill_msat == sale.price_msat
         words = f"{parts.service.name}: job {sale.id[:8]}"
         try:

@@ -1,13 +1,14 @@
 """Every sale that is not delivered: it says why, and the money comes back exactly once."""
 
 import asyncio
+import time
 
 import pytest
 
 from dvms.jobs import State
 from market.job import Feedback
 from tests.dvms.conftest import Purse, a_worker, until
-from wallet.interface import InvoiceState
+from wallet.interface import InvoiceState, WalletUnreachable
 
 
 def error_of(said):
@@ -125,7 +126,8 @@ async def test_failed_job_paid_from_credit_returns_the_credit(tmp_path, relay, c
 
 
 @pytest.mark.parametrize("unsure", ["late", "hangs", "loses"])
-async def test_a_refund_of_unknown_outcome_is_never_sent_twice(tmp_path, relay, customer, bank, unsure):
+async def test_a_refund_of_unknown_outcome_is_never_sent_twice(tmp_path, relay, customer, bank, unsure, monkeypatch):
+    monkeypatch.setattr("dvms.cashier.RETRIES", (1,))
     purse = Purse(bank, hold=False)
     before = customer.wallet.msat
     async with a_worker("Echo", tmp_path, relay, wallet=purse, price=21) as running:
@@ -175,10 +177,8 @@ async def test_somebody_else_cannot_cancel(tmp_path, relay, customer, bank):
 async def test_a_bill_that_nobody_pays_expires(tmp_path, relay, customer, bank, monkeypatch):
     monkeypatch.setattr("dvms.worker.BILL_GRACE", 1)
     monkeypatch.setattr("dvms.shift.BILL_GRACE", 1)
-    async with a_worker("Echo", tmp_path, relay, wallet=Purse(bank), price=21) as running:
-        import time
-
-        request = await customer.send(5050, "x", to=running.key.public, expiration=int(time.time()) + 8)
+    async with a_worker("Echo", tmp_path, relay, wallet=Purse(bank), price=21, bill_seconds=2) as running:
+        request = await customer.send(5050, "x", to=running.key.public)
         said = await customer.hears(request, pay=False)
         assert [word.status for word in said] == ["payment-required", "error"]
         assert "not paid in time" in said[-1].message
@@ -199,8 +199,6 @@ async def test_money_that_comes_after_the_end_goes_back(tmp_path, relay, custome
 
 
 async def test_an_expired_or_foreign_or_blocked_request_gets_no_word(tmp_path, relay, customer):
-    import time
-
     blocked = type(customer)(customer.pool)
     settings = {"blocked": [blocked.key.public]}
     async with a_worker("Echo", tmp_path, relay, **settings) as running:
@@ -257,9 +255,8 @@ async def test_deadline_kills_a_deaf_engine(tmp_path, relay, customer, monkeypat
         assert "longer than 5 s" in word.message
 
 
-async def test_a_wallet_that_is_away_makes_the_bill_late_not_lost(tmp_path, relay, customer, bank):
-    from wallet.interface import WalletUnreachable
-
+async def test_a_wallet_that_is_away_makes_the_bill_late_not_lost(tmp_path, relay, customer, bank, monkeypatch):
+    monkeypatch.setattr("dvms.worker.TRY_AGAIN", 1)
     purse = Purse(bank)
     good = purse.make_hold_invoice
 
@@ -276,10 +273,10 @@ async def test_a_wallet_that_is_away_makes_the_bill_late_not_lost(tmp_path, rela
 
 async def test_a_lock_is_taken_early_where_the_work_takes_long(tmp_path, relay, customer, bank):
     purse = Purse(bank, balance_msat=0)
-    async with a_worker("Mill", tmp_path, relay, wallet=purse, price=21, hold_seconds=10) as running:
-        request = await customer.send(5100, "x", to=running.key.public, params={"sleep": "13"})
+    async with a_worker("Mill", tmp_path, relay, wallet=purse, price=21, hold_seconds=2) as running:
+        request = await customer.send(5100, "x", to=running.key.public, params={"sleep": "5"})
         await customer.hears(request, until=("processing",))
-        await until(lambda: purse.msat == 21000, seconds=14)
+        await until(lambda: purse.msat == 21000, seconds=10)
         assert await state_of(running, request) is State.RUNNING
         assert (await customer.hears(request))[-1].content.startswith("x")
         assert purse.msat == 21000
