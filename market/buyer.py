@@ -25,6 +25,7 @@ from market.errors import BillRefused, FetchFailed, FetchRefused, PurchaseError,
 from market.fetch import RESULT, Fetched, Limits, fetch
 from market.job import Feedback, JobInput, JobRequest, JobResult, build_request
 from market.kinds import DELETION, FEEDBACK, result_kinds
+from market.payer import Payer, bill_of
 from market.purchase import (
     Bill,
     Order,
@@ -32,7 +33,6 @@ from market.purchase import (
     check_bill,
     check_file,
     check_result,
-    honest_outcome,
     links,
     read_feedback,
     wanted_file,
@@ -45,7 +45,7 @@ from nostr.filter import Filter
 from nostr.key import SecretKey
 from nostr.outbox import OUTBOX_SCHEMA, Outbox
 from nostr.pool import Pool
-from wallet.interface import Outcome, PayResult, Wallet, WalletError, WalletUnreachable
+from wallet.interface import Outcome, PayResult, Wallet
 
 log = logging.getLogger("buyer")
 
@@ -53,7 +53,6 @@ MIGRATIONS: Final = (OUTBOX_SCHEMA, PURCHASES_SCHEMA)
 DEFAULT_DEADLINE: Final = 900  # seconds
 OFFER_SECONDS: Final = 4.0  # how long an open request collects bills before one is chosen
 SETTLE_SECONDS: Final = 10.0  # how long a delivered purchase waits for its payment's last word
-_LOOK_AGAIN: Final = (0.5, 1, 2, 5, 10, 30)  # seconds between looks at a payment in doubt
 _NOT_OURS: Final = frozenset({Refusal.FORGED, Refusal.OTHER_JOB, Refusal.UNREADABLE})
 
 
@@ -118,6 +117,7 @@ class Buyer:
         self.purchases = Purchases(db, key)
         self._db, self._files, self._allow, self._limits, self._review = db, files, tuple(allow_hosts), limits, review
         self._outbox = Outbox(db, pool, clock)
+        self._payer = Payer(wallet, self.purchases, clock)
         self._runs: dict[str, _Run] = {}
 
     async def __aenter__(self) -> Buyer:
@@ -268,13 +268,9 @@ class Buyer:
             return
         payment = known.payment
         run.order = known.order
-        bill = Bill(
-            payment.bill, payment.bill.pubkey, payment.amount_msat, payment.bolt11, payment.payment_hash,
-            payment.expires_at,
-        )  # fmt: skip
         run.locked = payment.state == Outcome.PENDING
         if payment.state in IN_DOUBT:
-            run.paying = asyncio.create_task(self._pay_until_known(run, bill, look_first=True))
+            run.paying = asyncio.create_task(self._pay_on(run, bill_of(payment), look_first=True))
             return
         run.paid = PayResult(Outcome(payment.state), payment.payment_hash, payment.preimage, payment.fee_msat)
         run.paying = asyncio.create_task(asyncio.sleep(0))
@@ -358,7 +354,7 @@ class Buyer:
             if run.paying is None:
                 raise _End(State.REFUSED, why, "declined")
             await self._settle(run, 2.0)
-            back = run.paid is not None and run.paid.outcome is Outcome.FAILED
+            back = (run.paid is not None and run.paid.outcome is Outcome.FAILED) or await self._claim(run, feedback)
             raise _End(State.REFUNDED if back else self._too_late(run).state, why, "failed")
         await self._tell(run, feedback.message, feedback)
         return feedback
@@ -384,47 +380,18 @@ class Buyer:
             await self.purchases.note_incident(run.order.id, bill.event, refused.kind, refused.reason, self.clock())
             raise _End(State.REFUSED, refused.reason, refused.kind) from None
         await self._tell(run, f"paying {bill.amount_msat} msat")
-        run.paying = asyncio.create_task(self._pay_until_known(run, bill, look_first=False))
+        run.paying = asyncio.create_task(self._pay_on(run, bill, look_first=False))
 
-    async def _pay_until_known(self, run: _Run, bill: Bill, *, look_first: bool) -> None:
-        looks = 0
-        paid = await (self._look_up(bill) if look_first else self._try_to_pay(run, bill))
-        while paid.outcome in (Outcome.PENDING, Outcome.UNKNOWN):
-            await self.purchases.note_payment(run.order.id, paid, self.clock())
-            if paid.outcome is Outcome.PENDING and not run.locked:
-                run.locked = True
-                run.news.put_nowait(paid)
-            if not (look_first and looks == 0):
-                await asyncio.sleep(_LOOK_AGAIN[min(looks, len(_LOOK_AGAIN) - 1)])
-            looks += 1
-            paid = await self._look_up(bill)
-            if paid.outcome is Outcome.UNKNOWN and self.clock() < bill.expires_at:
-                paid = await self._try_to_pay(run, bill)  # the same invoice: no node pays it twice
-        await self.purchases.note_payment(run.order.id, paid, self.clock())
-        run.paid = paid
-        run.news.put_nowait(paid)
+    async def _pay_on(self, run: _Run, bill: Bill, *, look_first: bool) -> None:
+        """The payment, beside everything else; its word goes to `run.news`."""
 
-    async def _try_to_pay(self, run: _Run, bill: Bill) -> PayResult:
-        fee = max(bill.amount_msat // 100, 10_000)
-        left = max(5, min(120, run.order.deadline - self.clock()))
-        try:
-            paid = await self.wallet.pay_invoice(
-                bill.bolt11, max_fee_msat=fee, timeout=left, purpose=f"job:{run.order.id}"
-            )
-        except WalletUnreachable as error:
-            if self.clock() + left < bill.expires_at:
-                return PayResult(Outcome.UNKNOWN, bill.payment_hash, detail=str(error))
-            return PayResult(Outcome.FAILED, bill.payment_hash, code=error.code, detail=str(error))
-        except WalletError as error:
-            return PayResult(Outcome.FAILED, bill.payment_hash, code=error.code, detail=str(error))
-        return honest_outcome(paid, bill.payment_hash)
+        def locked(paid: PayResult) -> None:
+            run.locked = True
+            run.news.put_nowait(paid)
 
-    async def _look_up(self, bill: Bill) -> PayResult:
-        try:
-            paid = await self.wallet.lookup_payment(bill.payment_hash)
-        except WalletError as error:
-            return PayResult(Outcome.UNKNOWN, bill.payment_hash, detail=str(error))
-        return honest_outcome(paid, bill.payment_hash)
+        deadline = run.order.deadline
+        run.paid = await self._payer.until_known(run.order.id, bill, deadline, look_first=look_first, on_pending=locked)
+        run.news.put_nowait(run.paid)
 
     async def _pay_afterwards(self, run: _Run, result: JobResult) -> None:
         """A provider that delivered first and asks in its result is paid now, under the same rules."""
@@ -437,6 +404,18 @@ class Buyer:
             await self.purchases.note_incident(run.order.id, result.event, refused.kind, refused.reason, self.clock())
             return
         await self._pay(run, bill)
+
+    async def _claim(self, run: _Run, feedback: Feedback) -> bool:
+        """A provider that owes a refund gets an invoice over it."""
+
+        async def publish(event: Event) -> None:
+            await self._db.write(lambda conn: Outbox.put(conn, event, run.relays))
+            self._outbox.wake()
+            await self._tell(run, "asking for the money back")
+
+        if run.paid is None or run.paid.outcome is not Outcome.SETTLED:
+            return False
+        return await self._payer.claim_refund(self.key, run.order.id, feedback, publish)
 
     async def _settle(self, run: _Run, seconds: float) -> None:
         """Wait a moment for the payment's last word."""
@@ -527,11 +506,7 @@ class Buyer:
         payment = bought.payment
         if payment is None or payment.state not in IN_DOUBT:
             return bought
-        bill = Bill(
-            payment.bill, payment.bill.pubkey, payment.amount_msat, payment.bolt11, payment.payment_hash,
-            payment.expires_at,
-        )  # fmt: skip
-        paid = await self._look_up(bill)
+        paid = await self._payer.look_up(bill_of(payment))
         await self.purchases.note_payment(bought.id, paid, self.clock())
         ends = {Outcome.SETTLED: State.LOST, Outcome.FAILED: State.UNPAID}
         if bought.state is State.DOUBTFUL and paid.outcome in ends:

@@ -7,8 +7,9 @@ Moods. Honest: `good`, `free`, `hold` (locks the money, takes it after delivery)
 money), `dear` (bills twice its price), `mismatch` (amount tag and invoice differ), `amountless`, `foreign` (an invoice
 made for another job), `reused` (one invoice for all jobs), `expired`, `mainnet`, `html` (a page as PNG), `blank` (an
 empty file), `huge` (10 GB), `loopback` (a link into the buyer's machine), `gone` (a dead link), `wrong-hash`,
-`other` (answers another request), `empty`, `declines`, `fails` (error after payment), `hold-fails` (gives the locked
-money back), `silent`. `forge(request)` lets a third key answer in its name.
+`other` (answers another request), `empty`, `declines`, `fails` (error after payment), `pays-back` (fails, and pays the
+refund that is asked for), `hold-fails` (gives the locked money back), `silent`. `forge(request)`
+lets a third key answer in its name.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from aiohttp import web
 
 from market.announcement import Profile, build_announcement, build_heartbeat, build_relay_list
 from market.errors import BadRequest
-from market.job import JobRequest, Media, build_feedback, build_result
+from market.job import Feedback, JobRequest, Media, build_feedback, build_result
 from market.kinds import JOB_KINDS
 from nostr.clock import Clock, system_clock
 from nostr.event import Event
@@ -119,7 +120,9 @@ class FakeProvider:
         await self.announce()
         since = self.clock() - 60
         self._sub = self._pool.subscribe(
-            Filter(kinds=[self.kind], since=since), Filter(kinds=[5], tags={"k": [str(self.kind)]}, since=since)
+            Filter(kinds=[self.kind], since=since),
+            Filter(kinds=[5], tags={"k": [str(self.kind)]}, since=since),
+            Filter(kinds=[7000], tags={"p": [self.pubkey]}, since=since),
         )
         self._spawn(self._listen())
         return self
@@ -172,6 +175,11 @@ class FakeProvider:
             if event.kind == 5:
                 self.cancelled.update(event.values("e"))
                 continue
+            if event.kind == 7000:
+                claim = Feedback.parse(event)
+                if claim.status == "refund" and claim.bolt11 is not None and claim.amount_msat == self.price:
+                    await self.wallet.pay_invoice(claim.bolt11)
+                continue
             try:
                 request = JobRequest.parse(event, self.key if self.key.public in event.values("p") else None)
             except BadRequest:
@@ -195,7 +203,10 @@ class FakeProvider:
                 return
         await self._say(request, "processing", "at work")
         await asyncio.sleep(self.delay)
-        if mood in ("fails", "hold-fails"):
+        if mood in ("fails", "hold-fails", "pays-back"):
+            if mood == "pays-back":
+                await self._say(request, "error", "the engine broke", extra_tags=[["refund", "due", str(self.price)]])
+                return
             if mood == "hold-fails":
                 await self.wallet.cancel_hold_invoice(invoice.payment_hash)
             await self._say(request, "error", "the engine broke")

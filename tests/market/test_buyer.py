@@ -149,6 +149,12 @@ async def test_locked_money_comes_back_when_the_job_fails(market: Market) -> Non
     assert bought.state is State.REFUNDED and bought.spent_msat == 0
 
 
+async def test_a_promised_refund_is_claimed(market: Market) -> None:
+    before = market.wallet.msat
+    bought = await market.buy("pays-back")
+    assert bought.state is State.REFUNDED and market.wallet.msat == before
+
+
 async def test_silence_ends_at_the_deadline(market: Market) -> None:
     assert (await market.buy("silent", seconds=1)).state is State.EXPIRED
 
