@@ -31,10 +31,10 @@ KINDS = (
     (7000, 6),
     (6050, 4),
 )
-WORDS = """
-    relay agent whale invoice sunrise market lightning picture music story garden river machine answer question winter
-    yellow train mountain copper signal harbor novel poet engine orchard velvet comet
-""".split()
+TEXT = (
+    "relay agent whale invoice sunrise market lightning picture music story garden river machine answer "
+    "question winter yellow train mountain copper signal harbor novel poet engine orchard velvet comet"
+)
 
 
 def dataset(number: int, span: int = 86_400 * 30) -> list[bytes]:
@@ -43,7 +43,7 @@ def dataset(number: int, span: int = 86_400 * 30) -> list[bytes]:
     file = CACHE / f"events-{number}-{day}.jsonl"
     if file.exists():
         return file.read_bytes().splitlines()
-    chance = random.Random(number)
+    chance, words = random.Random(number), TEXT.split()
     keys = [SecretKey(hashlib.sha256(f"bench {n}".encode()).digest()) for n in range(AUTHORS)]
     kinds = [kind for kind, weight in KINDS for _ in range(weight)]
     newest = day * 86_400 - 3600
@@ -59,7 +59,7 @@ def dataset(number: int, span: int = 86_400 * 30) -> list[bytes]:
             tags.append(["p", keys[min(int(chance.expovariate(8) * AUTHORS), AUTHORS - 1)].public])
         if kind in (1, 1111):
             tags += [["t", f"topic{min(int(chance.expovariate(10) * TOPICS), TOPICS - 1)}"]]
-        content = "+" if kind == 7 else " ".join(chance.choices(WORDS, k=int(chance.triangular(5, 80, 20))))
+        content = "+" if kind == 7 else " ".join(chance.choices(words, k=int(chance.triangular(5, 80, 20))))
         at = newest - span + (span * n) // number
         made.append(key.sign(kind=kind, content=content, tags=tags, created_at=at))
     lines = [event.to_json() for event in made]

@@ -28,7 +28,7 @@ AUTH_SECONDS = 600
 SLOW_TASKS = 8
 AUTH_KEYS = 20
 
-_HEADS = [bytes((0x81, n)) if n < 126 else b"\x81\x7e" + n.to_bytes(2, "big") for n in range(4096)]
+HEADS = [bytes((0x81, n)) if n < 126 else b"\x81\x7e" + n.to_bytes(2, "big") for n in range(4096)]
 _LONG_QUERY = re.compile(rb'\s*\[\s*"(?:REQ|COUNT)"\s*,\s*"([A-Za-z0-9:_.-]{1,64})"')
 _LONG_EVENT = re.compile(rb'\s*\[\s*"EVENT"')
 _EVENT_ID = re.compile(rb'"id"\s*:\s*"([0-9a-f]{64})"')
@@ -38,7 +38,7 @@ _dumps = orjson.dumps
 def frame_head(size: int) -> bytes:
     """The header of an unmasked text frame (RFC 6455)."""
     if size < 4096:
-        return _HEADS[size]
+        return HEADS[size]
     if size < 65536:
         return b"\x81\x7e" + size.to_bytes(2, "big")
     return b"\x81\x7f" + size.to_bytes(8, "big")

@@ -12,10 +12,12 @@ SEARCH_LENGTH = 256
 class Want:
     """One filter. Same meaning as `nostr.filter.Filter`; an empty set matches nothing.
 
-    `tags` holds, per letter, the set of (letter, value) pairs of which an event must carry one.
+    `tags` holds, per letter, the (letter, value) pairs of which an event must carry one. `conditions` counts what
+    is asked besides `limit` and `search`; `impossible` is true where no event can match. Not to be changed once made,
+    save `limit`.
     """
 
-    __slots__ = ("authors", "ids", "kinds", "limit", "search", "since", "tags", "until")
+    __slots__ = ("authors", "conditions", "ids", "impossible", "kinds", "limit", "search", "since", "tags", "until")
 
     def __init__(
         self,
@@ -37,6 +39,18 @@ class Want:
         self.until = until
         self.limit = limit
         self.search = search
+        self._weigh()
+
+    def _weigh(self) -> None:
+        ids, authors, kinds, since, until = self.ids, self.authors, self.kinds, self.since, self.until
+        self.conditions = len(self.tags) + sum([field is not None for field in (ids, authors, kinds, since, until)])
+        self.impossible = (
+            (ids is not None and not ids)
+            or (authors is not None and not authors)
+            or (kinds is not None and not kinds)
+            or (since is not None and until is not None and since > until)
+            or (bool(self.tags) and not all(self.tags.values()))
+        )
 
     def matches(self, record: Record) -> bool:
         """True if the event meets every condition except `limit` and `search`."""
@@ -56,17 +70,6 @@ class Want:
                 if wanted.isdisjoint(pairs):
                     return False
         return True
-
-    @property
-    def impossible(self) -> bool:
-        """True where no event can match: an empty set, or `since` after `until`."""
-        return (
-            (self.ids is not None and not self.ids)
-            or (self.authors is not None and not self.authors)
-            or (self.kinds is not None and not self.kinds)
-            or any(not wanted for wanted in self.tags.values())
-            or (self.since is not None and self.until is not None and self.since > self.until)
-        )
 
     def at(self, second: int) -> "Want":
         """The same conditions, for one second only."""
@@ -88,20 +91,21 @@ def parse_filter(value: Any, max_values: int) -> Want:
     """
     if type(value) is not dict:
         raise Refused("invalid", "filter is not an object")
-    want = Want()
+    ids = authors = kinds = since = until = limit = None
+    tags: dict[str, frozenset[tuple[str, str]]] = {}
+    search = ""
     count = 0
     for name, field in value.items():
         if name == "kinds":
             if type(field) is not list or not all(type(item) is int and 0 <= item <= MAX_KIND for item in field):
                 raise Refused("invalid", "kinds must be an array of integers from 0 to 65535")
-            want.kinds = frozenset(field)
+            kinds = frozenset(field)
             count += len(field)
         elif name in ("ids", "authors"):
-            values = _hexes(name, field)
             if name == "ids":
-                want.ids = values
+                ids = _hexes(name, field)
             else:
-                want.authors = values
+                authors = _hexes(name, field)
             count += len(field)
         elif len(name) == 2 and name[0] == "#":
             if type(field) is not list or not all(type(item) is str for item in field):
@@ -109,21 +113,26 @@ def parse_filter(value: Any, max_values: int) -> Want:
             letter = name[1]
             if not (letter.isascii() and letter.isalpha()):
                 raise Refused("invalid", f"{name} is no tag that relays index")
-            want.tags = {**want.tags, letter: frozenset((letter, item) for item in field)}
+            tags[letter] = frozenset([(letter, item) for item in field])
             count += len(field)
         elif name in ("since", "until", "limit"):
             if type(field) is not int or not 0 <= field <= MAX_TIMESTAMP:
                 raise Refused("invalid", f"{name} must be a number from 0 to 2^53-1")
-            setattr(want, name, field)
+            if name == "since":
+                since = field
+            elif name == "until":
+                until = field
+            else:
+                limit = field
         elif name == "search":
             if type(field) is not str or len(field) > SEARCH_LENGTH:
                 raise Refused("invalid", f"search must be a string of at most {SEARCH_LENGTH} characters")
-            want.search = field
+            search = field
         else:
             raise Refused("invalid", f"unknown field {name[:20]!r} in filter")
     if count > max_values:
         raise Refused("invalid", f"more than {max_values} values in one filter")
-    return want
+    return Want(ids=ids, authors=authors, kinds=kinds, tags=tags, since=since, until=until, limit=limit, search=search)
 
 
 def _hexes(name: str, field: Any) -> frozenset[str]:

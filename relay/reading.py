@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from relay.connection import SOFT_BYTES, Connection, frame_head
+from relay.connection import HEADS, SOFT_BYTES, Connection, frame_head
 from relay.errors import Refused, StoreError
 from relay.filters import Want, parse_filter
 from relay.store.interface import Row, Scope, ids_of
@@ -141,12 +141,11 @@ class Reading:
         if assigned != relay.writing.delivered or subscription.held:
             subscription.seen, subscription.seen_upto = ids_of(rows), assigned
         parts: list[bytes] = []
-        fixed = len(prefix) + 1
-        size = 0
+        fixed, size, heads = len(prefix) + 1, 0, HEADS
         for at, (_, raw) in enumerate(rows):
             length = fixed + len(raw)
             size += length
-            parts += (frame_head(length), prefix, raw, b"]")
+            parts += (heads[length] if length < 4096 else frame_head(length), prefix, raw, b"]")
             if size > SOFT_BYTES:
                 connection.run(self._send_slowly(subscription, parts, rows[at + 1 :]))
                 return

@@ -70,9 +70,7 @@ class Index:
             if want.impossible or want.search:
                 continue  # a search is answered from the store; nothing ranks an event that has just come
             drawers, keys, fields = self._place(want)
-            named = sum(field is not None for field in (want.ids, want.authors, want.kinds, want.since, want.until))
-            exact = named + len(want.tags) == fields
-            entry = _Entry(subscription, want, exact)
+            entry = _Entry(subscription, want, want.conditions == fields)
             for key in keys:
                 drawers.setdefault(key, {})[entry] = None
                 subscription.filed.append((drawers, key, entry))

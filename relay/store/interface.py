@@ -1,7 +1,7 @@
 """What the relay asks of a store. SQLite is the embedded one; another database implements the same protocol."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from relay.filters import Want
@@ -18,6 +18,11 @@ class Scope:
 
     hidden: tuple[int, ...] = ()
     viewers: tuple[str, ...] = ()
+    condition: str = field(init=False, default="")
+    """SQL over `event e` that keeps hidden kinds out."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "condition", " AND ".join(f"e.kind <> {int(kind)}" for kind in self.hidden))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ the limit cuts through a second, that second is read whole and sorted by id.
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from heapq import heappush, heappushpop
 from itertools import islice
 from typing import Any
@@ -313,11 +313,10 @@ def conditions(want: Want, scope: Scope, now: int | None, without: Sequence[str]
             )
             params += [tag_key(letter, value) for _, value in pairs]
     if scope.hidden and (want.kinds is None or not want.kinds.isdisjoint(scope.hidden)):
-        allowed = f"e.kind NOT IN ({_marks(scope.hidden)})"
-        params += scope.hidden
+        allowed = scope.condition
         if scope.viewers:
             allowed = (
-                f"({allowed} OR e.pubkey IN ({_marks(scope.viewers)}) OR EXISTS (SELECT 1 FROM tag v"
+                f"(({allowed}) OR e.pubkey IN ({_marks(scope.viewers)}) OR EXISTS (SELECT 1 FROM tag v"
                 f" WHERE v.key IN ({_marks(scope.viewers)}) AND v.created_at = e.created_at AND v.event = e.n))"
             )
             params += [bytes.fromhex(viewer) for viewer in scope.viewers]
@@ -345,8 +344,11 @@ def _where(clauses: list[str]) -> str:
     return " WHERE " + " AND ".join(clauses) if clauses else ""
 
 
-def _marks(values: Any) -> str:
-    return ",".join("?" * len(values))
+def _marks(values: Sized) -> str:
+    return _MARKS[len(values)] if len(values) < len(_MARKS) else ",".join("?" * len(values))
+
+
+_MARKS = tuple(",".join("?" * number) for number in range(129))
 
 
 def keeps_one(kind: int) -> bool:

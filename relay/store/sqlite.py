@@ -32,9 +32,9 @@ Connection = sqlite3.Connection
 log = logging.getLogger("relay.store")
 
 BATCH = 512
-GLANCE_SECONDS = 0.005
 INDEX_STEP = 200
-_STEPS = 10_000  # SQLite virtual machine steps between two looks at the clock
+STEPS = 10_000  # of SQLite's virtual machine, between two looks at a query: a tenth to a third of a millisecond
+GLANCE_LOOKS = 30
 
 
 @dataclass(slots=True)
@@ -72,6 +72,7 @@ class SQLiteStore:
         self._local = threading.local()
         self._opened: list[Connection] = []
         self._waiting = 0
+        self._looks_left = 0
         self.batches = 0
 
     @property
@@ -88,6 +89,7 @@ class SQLiteStore:
             self._migrate()
             self._applier = Applier(self._writer, self._searchable, self._hosts)
             self._reader = self._connect(read_only=True)
+            self._reader.set_progress_handler(self._count_down, STEPS)
         except sqlite3.Error as error:
             raise _translated(error) from error
         self._thread = threading.Thread(target=self._write_forever, name="relay-write", daemon=True)
@@ -256,15 +258,19 @@ class SQLiteStore:
         return self._now_if_expired() is not None
 
     def glance(self, wants: Sequence[Want], limit: int, scope: Scope) -> list[Row] | None:
+        self._looks_left = GLANCE_LOOKS
         try:
-            return self._timed(
-                self._reader,
-                GLANCE_SECONDS,
-                time.thread_time,  # being preempted is no reason to give up
-                lambda conn: plan.select(conn, wants, limit, scope, self._now_if_expired()),
-            )
-        except TooExpensive:
-            return None
+            return plan.select(self._reader, wants, limit, scope, self._now_if_expired())
+        except sqlite3.Error as error:
+            translated = _translated(error)
+            if isinstance(translated, TooExpensive):
+                return None
+            raise translated from error
+
+    def _count_down(self) -> bool:
+        """True ends the glance: it has done its share of steps."""
+        self._looks_left -= 1
+        return self._looks_left < 0
 
     async def query(self, wants: Sequence[Want], limit: int, scope: Scope) -> list[Row]:
         if any(want.search for want in wants):
@@ -316,14 +322,14 @@ class SQLiteStore:
             conn: Connection | None = getattr(self._local, "conn", None)
             if conn is None:
                 conn = self._local.conn = self._connect(read_only=True)
-            return self._timed(conn, self._query_seconds, time.perf_counter, job)
+            return self._timed(conn, self._query_seconds, job)
 
         return await self._loop.run_in_executor(self._pool, run)
 
     @staticmethod
-    def _timed(conn: Connection, seconds: float, watch: Callable[[], float], job: Callable[[Connection], T]) -> T:
-        end = watch() + seconds
-        conn.set_progress_handler(lambda: watch() > end, _STEPS)
+    def _timed(conn: Connection, seconds: float, job: Callable[[Connection], T]) -> T:
+        end = time.perf_counter() + seconds
+        conn.set_progress_handler(lambda: time.perf_counter() > end, STEPS)
         try:
             return job(conn)
         except sqlite3.Error as error:

@@ -18,7 +18,7 @@ class RelayProcess:
 
     def __init__(self, data: Path, **environment: str) -> None:
         self.data = data
-        self.log = tempfile.TemporaryFile()
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process object
         started = time.perf_counter()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "node.cli", "relay", "--port", "0", "--data", str(data)],

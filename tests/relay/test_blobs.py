@@ -2,6 +2,8 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -345,3 +347,23 @@ async def test_status_and_metrics_count_files(start: Start, key: SecretKey) -> N
         assert (await answer.json())["blobs"] == {"files": 1, "bytes": len(PNG)}
     async with r.session.get(f"{r.http}/metrics") as answer:
         assert "timmy_relay_blobs 1" in await answer.text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+async def test_a_full_disk_is_said_and_survived(tmp_path: Path, key: SecretKey) -> None:
+    small = tmp_path / "relay" / "blobs"
+    small.mkdir(parents=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(small)], check=False)
+    if mounted.returncode:
+        pytest.skip("this machine cannot mount a small disk")
+    try:
+        async with running(tmp_path) as r:
+            assert (await put(r, key, b"a" * 100_000)).status == 201
+            full = await put(r, key, b"b" * 150_000)
+            assert full.status == 507 and full.headers["X-Reason"] == "no room on the disk"
+            async with r.session.get(f"{r.http}/{sha(b'a' * 100_000)}") as answer:
+                assert len(await answer.read()) == 100_000
+            await BlossomClient(r.http, key).delete(sha(b"a" * 100_000))
+            assert (await put(r, key, b"b" * 150_000)).status == 201
+    finally:
+        subprocess.run(["umount", str(small)], check=False)

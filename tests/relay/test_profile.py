@@ -185,8 +185,8 @@ async def test_a_query_that_takes_too_long_is_closed(start: Start, key: SecretKe
 async def test_what_a_glance_cannot_answer_a_reader_thread_does(
     start: Start, key: SecretKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.store.sqlite.GLANCE_SECONDS", 0.0)
-    monkeypatch.setattr("relay.store.sqlite._STEPS", 10)
+    monkeypatch.setattr("relay.store.sqlite.GLANCE_LOOKS", 0)
+    monkeypatch.setattr("relay.store.sqlite.STEPS", 10)
     relay = await start()
     async with relay.client() as client, relay.client() as writer:
         await _fill(client, key, 3000)
