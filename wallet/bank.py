@@ -495,6 +495,26 @@ class Bank:
             self.stopped = ""
         return faults
 
+    async def adopt(self, purpose: str) -> int:
+        """Book to the owner what the backend holds beyond the books, or (negative) what it lacks; returns the msat.
+
+        For money that the operator moved with the backend's own tools. `purpose` is used once. Raises WalletError.
+        """
+        if self.internal_only:
+            raise WalletRefused("RESTRICTED", "credits have no backend to compare with")
+        held, now = await self.backend.balance(), self.clock()
+
+        def work(conn: sqlite3.Connection) -> int:
+            surplus = held - _owed(conn)
+            world, owner = books.account_id(conn, books.BACKEND), books.account_id(conn, "owner")
+            if surplus:
+                books.transfer(conn, "adopt", purpose, now, [(world, -surplus), (owner, surplus)])
+            return surplus
+
+        moved = await self.db.write(work)
+        await self.check()
+        return moved
+
     def _insolvent(self, held: int, owed: int) -> list[str]:
         missing = owed - held - self.policy.slack_msat
         return [f"the backend holds {held} msat, the accounts own {owed} msat"] if missing > 0 else []

@@ -1,7 +1,7 @@
 """What a NIP-47 request can ask for: one handler a method, its scopes, its parameters.
 
 Beyond the standard: `get_budget` (as Alby Hub has it), and for the owner's connections (scope `admin`)
-`list_connections`, `create_connection`, `revoke_connection`, `list_accounts`, `transfer`, `books`.
+`list_connections`, `create_connection`, `revoke_connection`, `list_accounts`, `transfer`, `adopt`, `books`.
 A handler returns the plain JSON of the answer, or None where it comes later.
 """
 
@@ -151,7 +151,7 @@ def _params(call: Call, model: type[P]) -> P:
 
 
 async def get_info(service: "WalletService", call: Call) -> str:
-    info = await service.bank.backend.info()
+    info = await service.backend_info()
     network = "mainnet" if info.caps.network == "bitcoin" else info.caps.network
     result = {
         "alias": f"{service.alias}: {info.alias}",
@@ -383,6 +383,11 @@ async def transfer(service: "WalletService", call: Call) -> str:
     return text
 
 
+async def adopt(service: "WalletService", call: Call) -> str:
+    """Take what the backend holds beyond the books into the owner's account, or book what it lacks."""
+    return nip47.result_text(call.method, {"moved": await service.bank.adopt(call.claim.event_id)})
+
+
 async def show_books(service: "WalletService", call: Call) -> str:
     """The state of the ledger: faults, open payments, the backend."""
     faults = await service.bank.db.write(ledger.audit)
@@ -423,6 +428,7 @@ METHODS: Mapping[str, Method] = {
     "revoke_connection": Method(revoke_connection, (Scope.ADMIN,)),
     "list_accounts": Method(list_accounts, (Scope.ADMIN,)),
     "transfer": Method(transfer, (Scope.ADMIN,), changes=True),
+    "adopt": Method(adopt, (Scope.ADMIN,)),
     "books": Method(show_books, (Scope.ADMIN,)),
 }
 
@@ -436,7 +442,7 @@ async def _told_accepted(service: "WalletService", payment_hash: str) -> dict[st
     bill = await service.bank.invoice(payment_hash)
     if bill is None:
         return None
-    info = await service.bank.backend.info()
+    info = await service.backend_info()
     left = max((bill.invoice.settle_deadline or service.clock()) - service.clock(), 0)
     return nip47.invoice_object(bill) | {"settle_deadline": (info.block_height or 0) + left // 600}
 

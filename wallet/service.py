@@ -23,7 +23,7 @@ from nostr.pool import Pool
 from wallet import books, connections, nip47
 from wallet.bank import Bank, Claim
 from wallet.connections import Connection, Renewal, Replayed, Scope
-from wallet.interface import WalletError, WalletRefused
+from wallet.interface import WalletError, WalletInfo, WalletRefused
 from wallet.ledger import News, Report
 from wallet.methods import METHODS, NOTIFICATIONS, Call, methods_of, notifications_of
 from wallet.nip47 import Channel, NwcError, Uri
@@ -35,6 +35,7 @@ SKEW = 3900  # seconds: how far the clock of a live client may be off, either wa
 _SEEN = 20_000  # request ids in memory; the ledger's file remembers those that changed something
 _RESEND = (1, 2, 5, 15, 60, 300)  # seconds between attempts to deliver an answer
 _GIVE_UP = 86400  # seconds after which nobody waits for an answer any more
+_FRESH = 30  # seconds for which the backend's word on itself is good
 _FLUSH = 0.05  # seconds in which delivery notes are gathered
 
 
@@ -102,6 +103,8 @@ class WalletService:
         self._subscription: Any = None
         self._listener: asyncio.Task[None] | None = None
         self._live = False
+        self._info: WalletInfo | None = None
+        self._informed = 0.0
 
     async def __aenter__(self) -> Self:
         for row, secret in await self.bank.db.write(connections.every):
@@ -183,6 +186,18 @@ class WalletService:
             log.error("the connection %s has a client key that is no key", row.name)
             return
         self._lines[row.service_pubkey] = Line(row, key, channel, Allowance(self._rate))
+
+    async def backend_info(self) -> WalletInfo:
+        """What the backend says of itself, asked at most every half minute; the last word where it is away."""
+        now = time.monotonic()
+        if self._info is None or now - self._informed > _FRESH:
+            try:
+                self._info = await self.bank.backend.info()
+                self._informed = now
+            except (WalletError, OSError, TimeoutError) as error:
+                log.warning("the backend does not answer: %s", error)
+                return self._info or WalletInfo("the wallet behind this service is away", self.bank.caps)
+        return self._info
 
     # --- listening ---
 

@@ -346,6 +346,21 @@ def move(
 
 
 @app.command()
+def adopt(ctx: typer.Context, data: DataOption = None, wallet: WalletOption = None) -> None:
+    """Book to your account what the real wallet holds beyond the books, or what it lacks.
+
+    For money that you moved with the wallet's own tools.
+    """
+    from wallet.msat import show
+
+    async def work(w: Any) -> None:
+        moved = (await w.call("adopt", {}, timeout=30))["moved"]
+        out.print(f"{show(moved, _unit(w))} booked to the owner" if moved else "the books and the wallet agree")
+
+    _ask(_folder(ctx, data), wallet, work)
+
+
+@app.command()
 def backend(
     ctx: typer.Context,
     line: Annotated[

@@ -354,6 +354,19 @@ async def test_23_a_backend_that_lost_money_stops_outgoing_payments_until_it_is_
         assert (await bank.wait(await bank.pay(town.owner, await town.foreign()), 5)).state is PaymentState.SETTLED
 
 
+async def test_23_the_owner_adopts_what_was_moved_behind_the_books(town: Town) -> None:
+    async with town.bank() as bank:
+        town.backend.msat -= 40_000
+        assert await bank.check()
+        assert await bank.adopt("a") == -40_000
+        assert bank.stopped == "" and await holds(bank) == OWNER_MSAT - 40_000
+        town.backend.msat += 90_000
+        assert await bank.adopt("b") == 90_000
+        assert await bank.adopt("c") == 0
+        assert await holds(bank) == OWNER_MSAT + 50_000
+        await sound(bank)
+
+
 async def test_23_a_payment_on_its_way_is_no_shortfall(town: Town) -> None:
     town.backend.mood = "hangs"
     async with town.bank() as bank:
