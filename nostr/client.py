@@ -161,9 +161,9 @@ class Connection:
         self.join(sub)
         return sub
 
-    async def fetch(self, *filters: Filter, timeout: float = 5) -> list[Event]:
+    async def fetch(self, *filters: Filter, timeout: float = 5, verify: bool = True) -> list[Event]:
         """Stored events, newest first. Raises RelayUnreachable, RelayRefused."""
-        sub = self.subscribe(*filters, capacity=10 * CAPACITY)
+        sub = self.subscribe(*filters, capacity=10 * CAPACITY, verify=verify)
         return await gather_stored(sub, timeout, self.url)
 
     async def count(self, *filters: Filter, timeout: float = 5) -> int:

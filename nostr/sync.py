@@ -1,6 +1,7 @@
 """Reconciling with a relay over NIP-77, and paging through it where it does not speak that."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from nostr.negentropy import Initiator, InvalidNegentropy, Items
 
 FRAME_LIMIT = 60_000  # bytes; twice that in hex still fits the smallest usual message limit of 128 KiB
 _WHOLE_SECOND = 5000  # events asked for where one second fills an answer
+_AHEAD = 4  # requests for events by id at a time
 _CONNECT = 10.0  # seconds
 _LATER_ANSWERS = 60.0
 
@@ -100,12 +102,28 @@ async def pages(
         seen = {event.id for event in events if event.created_at == until}
 
 
-async def fetch_ids(connection: Connection, ids: frozenset[str], *, size: int = 200) -> AsyncIterator[Event]:
-    """The events with these ids, as far as the relay gives them out. Raises RelayUnreachable, RelayRefused."""
+async def fetch_ids(
+    connection: Connection, ids: frozenset[str], *, size: int = 200, verify: bool = True
+) -> AsyncIterator[Event]:
+    """The events with these ids, as far as the relay gives them out; a few requests are under way at a time.
+
+    `verify=False` leaves ids and signatures to the caller. Raises RelayUnreachable, RelayRefused.
+    """
     ordered = sorted(ids)
-    for at in range(0, len(ordered), size):
-        for event in await connection.fetch(Filter(ids=ordered[at : at + size]), timeout=20):
-            yield event
+    parts = (Filter(ids=ordered[at : at + size]) for at in range(0, len(ordered), size))
+    asked: deque[asyncio.Task[list[Event]]] = deque()
+    try:
+        while True:
+            while len(asked) < _AHEAD and (part := next(parts, None)) is not None:
+                asked.append(asyncio.create_task(connection.fetch(part, timeout=30, verify=verify)))
+            if not asked:
+                return
+            for event in await asked.popleft():
+                yield event
+    finally:
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
 
 
 def _part(f: Filter, since: int | None, until: int | None, limit: int) -> Filter:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -349,21 +350,24 @@ async def test_status_and_metrics_count_files(start: Start, key: SecretKey) -> N
         assert "timmy_relay_blobs 1" in await answer.text()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-async def test_a_full_disk_is_said_and_survived(tmp_path: Path, key: SecretKey) -> None:
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A data folder whose files lie on a disk of 200 kB."""
     small = tmp_path / "relay" / "blobs"
     small.mkdir(parents=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(small)], check=False)
-    if mounted.returncode:
-        pytest.skip("this machine cannot mount a small disk")
-    try:
-        async with running(tmp_path) as r:
-            assert (await put(r, key, b"a" * 100_000)).status == 201
-            full = await put(r, key, b"b" * 150_000)
-            assert full.status == 507 and full.headers["X-Reason"] == "no room on the disk"
-            async with r.session.get(f"{r.http}/{sha(b'a' * 100_000)}") as answer:
-                assert len(await answer.read()) == 100_000
-            await BlossomClient(r.http, key).delete(sha(b"a" * 100_000))
-            assert (await put(r, key, b"b" * 150_000)).status == 201
-    finally:
-        subprocess.run(["umount", str(small)], check=False)
+    command = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(small)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield tmp_path
+    subprocess.run(["umount", str(small)], check=False)
+
+
+async def test_a_full_disk_is_said_and_survived(small_disk: Path, key: SecretKey) -> None:
+    async with running(small_disk) as r:
+        assert (await put(r, key, b"a" * 100_000)).status == 201
+        full = await put(r, key, b"b" * 150_000)
+        assert full.status == 507 and full.headers["X-Reason"] == "no room on the disk"
+        async with r.session.get(f"{r.http}/{sha(b'a' * 100_000)}") as answer:
+            assert len(await answer.read()) == 100_000
+        await BlossomClient(r.http, key).delete(sha(b"a" * 100_000))
+        assert (await put(r, key, b"b" * 150_000)).status == 201
