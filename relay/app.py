@@ -1,6 +1,7 @@
 """HTTP and WebSocket on one port: the relay, its information, and whatever is mounted beside it."""
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -29,6 +30,7 @@ BUSY: set[object] = set()
 """Protocols whose request has come in whole and is being answered."""
 Mount = Callable[[web.Application], None]
 HARD_FACTOR = 4  # a message up to so many times the limit gets a NOTICE, beyond it the socket is closed with 1009
+GC_THRESHOLDS = (10_000, 20, 50)  # events are freed by reference counts: look for cycles seldom
 SWITCH_SECONDS = 0.0005  # verifying and writing threads get their turn sooner than after Python's 5 ms
 
 
@@ -160,6 +162,7 @@ async def serve(
     Raises RelayError where the store can't be opened and OSError where the port is taken.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
+    gc.set_threshold(*GC_THRESHOLDS)
     with store_lock(data) as alone:
         if not alone:
             raise StoreError(f"another process has the store in {data / 'relay'}: a relay runs on it already")
@@ -172,6 +175,7 @@ async def serve(
             (data / "run" / "relay.url").write_text(app[STATE].base_url + "\n")
             if reload is not None:
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, app[STATE], reload)
+            gc.freeze()
             if ready is not None:
                 ready(app[STATE].base_url)
             log.info("relay at %s, store %s", app[STATE].base_url, data / "relay" / "relay.db")

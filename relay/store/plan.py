@@ -162,8 +162,11 @@ def _by_authors(conn: Connection, want: Want, n: int, scope: Scope, now: int | N
                 " ORDER BY e.created_at DESC LIMIT ?"
             )
             return conn.execute(sql, (*authors, *kinds, *params, n)).fetchall()
-        pairs = ((author, kind) for author in authors for kind in kinds)
         size = len(authors) * len(kinds)
+        if len(kinds) <= UNION_AUTHORS:
+            pairs = ((author, kind) for author in authors for kind in kinds)
+        else:  # an author has used few kinds, whatever was asked for
+            pairs = ((author, kind) for author in authors for kind in _kinds_of(conn, author) if kind in kinds)
     else:
         pairs = ((author, kind) for author in authors for kind in _kinds_of(conn, author))
         size = len(authors) * 4  # unknown; authors of many kinds are rare
