@@ -38,6 +38,8 @@ from wallet.interface import (
 log = logging.getLogger("dvms.cashier")
 
 POLL_SECONDS: Final = 10
+POLL_BUSY_SECONDS: Final = 3  # while a bill waits
+LISTEN_AGAIN: Final = (1, 5, 15)
 _BURST: Final = 16  # hints at once from which on the wallet is asked for a list
 _LOOK_BACK: Final = 120
 _PAGE: Final = 500
@@ -88,10 +90,11 @@ class Cashier:
         *,
         on_paid: Callable[[Invoice], Awaitable[None]],
         open_holds: Callable[[], Awaitable[list[str]]],
+        bills_wait: Callable[[], Awaitable[bool]],
         resolve: Resolve,
     ) -> None:
         self._door, self._db, self._clock = door, db, clock
-        self._on_paid, self._open_holds, self._resolve = on_paid, open_holds, resolve
+        self._on_paid, self._open_holds, self._bills_wait, self._resolve = on_paid, open_holds, bills_wait, resolve
         self._wake_refunds = asyncio.Event()
         self._since = clock() - _LOOK_BACK
         self._own_hashes: set[str] = set()
@@ -170,7 +173,7 @@ class Cashier:
                 attempt = 0
             except WalletError as error:
                 log.info("wallet is away: %s", error)
-            await asyncio.sleep(RETRIES[min(attempt, 2)])
+            await asyncio.sleep(LISTEN_AGAIN[min(attempt, len(LISTEN_AGAIN) - 1)])
             attempt += 1
 
     async def _follow(self, wallet: Wallet, hints: asyncio.Queue[str], feeder: asyncio.Task[None]) -> None:
@@ -205,7 +208,7 @@ class Cashier:
                         await self._on_paid(invoice)
             except WalletError as error:
                 log.debug("wallet is away: %s", error)
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(POLL_BUSY_SECONDS if await self._bills_wait() else POLL_SECONDS)
 
     async def _reconcile(self, wallet: Wallet) -> None:
         now = self._clock()

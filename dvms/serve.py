@@ -200,7 +200,15 @@ def _assemble(
     async def paid(invoice: Any) -> None:
         await worker.payment(invoice)
 
-    cashier = Cashier(door, db, clock, on_paid=paid, open_holds=jobs.open_holds, resolve=_no_address)
+    cashier = Cashier(
+        door,
+        db,
+        clock,
+        on_paid=paid,
+        open_holds=jobs.open_holds,
+        bills_wait=jobs.bills_wait,
+        resolve=_no_address,
+    )
     shelf = FileShelf(settings.blossom or [own_files(pool.relays)] if pool.relays else settings.blossom, key, clock)
     answer_relays = AnswerRelays(pool, clock, private=settings.private_relays)
     limits = InputLimits(settings.input_seconds, settings.input_mib, settings.input_wait)
