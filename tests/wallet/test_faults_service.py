@@ -222,6 +222,26 @@ async def test_04_a_client_that_knows_only_nip04_is_served(house: House, raw: Ra
     assert answer["result"] == {"balance": 1_000_000}
 
 
+async def test_04_an_old_client_pays_and_is_told_in_nip04(house: House, raw: Raw) -> None:
+    told = raw.pool.subscribe(Filter(kinds=[nip47.NOTIFICATION_NIP04], authors=[raw.uri.service]))
+    await told.eose()
+    answer = await raw.ask("pay_invoice", {"invoice": await bill(house, 5_000)}, scheme="nip04", tag=False)
+    assert answer["error"] is None
+    async with asyncio.timeout(5):
+        heard = await anext(told)
+    body = raw.channel.open("nip04", heard.content)
+    assert (body["notification_type"], body["notification"]["amount"]) == ("payment_sent", 5_000)
+    assert heard.first("p") == raw.uri.secret.public
+
+
+async def test_04_the_info_event_says_what_this_connection_may_do(house: House, raw: Raw) -> None:
+    uri = await house.uri("reader", scopes=frozenset({Scope.READ}))
+    (info,) = await raw.pool.fetch(Filter(kinds=[nip47.INFO], authors=[uri.service]))
+    assert "get_balance" in info.content.split() and "pay_invoice" not in info.content.split()
+    assert "notifications" not in info.content.split() and info.first("notifications") is None
+    assert info.first("encryption") == "nip44_v2 nip04"
+
+
 @pytest.mark.parametrize(
     ("method", "params", "expected"),
     [
