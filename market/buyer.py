@@ -17,10 +17,11 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+from market.choose import Factors
 from market.errors import BillRefused, FetchFailed, FetchRefused, PurchaseError, ResultRefused
 from market.fetch import RESULT, Fetched, Limits, fetch
 from market.job import Feedback, JobInput, JobRequest, JobResult, build_request
@@ -37,7 +38,7 @@ from market.purchase import (
     read_feedback,
     wanted_file,
 )
-from market.purchases import IN_DOUBT, OPEN, PURCHASES_SCHEMA, Purchase, Purchases, State, finish
+from market.purchases import IN_DOUBT, OPEN, PURCHASES_SCHEMA, WHY_SCHEMA, Purchase, Purchases, State, finish
 from nostr.clock import Clock, system_clock
 from nostr.database import Database
 from nostr.event import Event
@@ -49,7 +50,7 @@ from wallet.interface import Outcome, PayResult, Wallet
 
 log = logging.getLogger("buyer")
 
-MIGRATIONS: Final = (OUTBOX_SCHEMA, PURCHASES_SCHEMA)
+MIGRATIONS: Final = (OUTBOX_SCHEMA, PURCHASES_SCHEMA, WHY_SCHEMA)
 DEFAULT_DEADLINE: Final = 900  # seconds
 OFFER_SECONDS: Final = 4.0  # how long an open request collects bills before one is chosen
 SETTLE_SECONDS: Final = 10.0  # how long a delivered purchase waits for its payment's last word
@@ -170,19 +171,20 @@ class Buyer:
         title: str = "",
         relays: Iterable[str] = (),
         choose: Choose | None = None,
+        why: Sequence[Factors] = (),
         out: Path | None = None,
     ) -> Purchase:
         """See an order through to its end. Never raises for what a provider or the wallet does.
 
         `relays` are asked besides the pool's (the provider's own). `choose` picks among the bills of an open order
-        (default: the cheapest). `out`: also copy the result there. A cancelled task leaves a purchase that `resume`
-        takes up again.
+        (default: the cheapest). `why` is the table this provider was chosen by, kept with the purchase. `out`: also
+        copy the result there. A cancelled task leaves a purchase that `resume` takes up again.
         """
         where = tuple(dict.fromkeys([*self.pool.relays, *order.request.relays, *relays]))
         now = self.clock()
 
         def ask(conn: sqlite3.Connection) -> None:
-            if Purchases.insert(conn, order, title, where, now):
+            if Purchases.insert(conn, order, title, where, now, [asdict(row) for row in why]):
                 Outbox.put(conn, order.request.event, where, now=now)
 
         await self._db.write(ask)

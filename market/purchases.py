@@ -23,6 +23,7 @@ import orjson
 from market.errors import BillRefused
 from market.job import JobRequest, JobResult
 from market.purchase import Bill, Order, Refusal
+from market.reputation import Evidence
 from nostr.database import Database
 from nostr.event import Event
 from nostr.key import SecretKey
@@ -76,6 +77,8 @@ CREATE TABLE incident(
     PRIMARY KEY(purchase, event)
 ) WITHOUT ROWID;
 """
+
+WHY_SCHEMA: Final = "ALTER TABLE purchase ADD COLUMN why TEXT;  -- JSON: every candidate with all factors"
 
 
 class State(StrEnum):
@@ -135,6 +138,7 @@ class Purchase:
     sha256: str | None
     refusal: str | None
     reason: str | None
+    why: tuple[dict[str, Any], ...] = ()
 
     @property
     def id(self) -> str:
@@ -180,16 +184,18 @@ class Purchases:
         self._db, self._key = db, key
 
     @staticmethod
-    def insert(conn: sqlite3.Connection, order: Order, title: str, relays: Sequence[str], now: int) -> bool:
+    def insert(
+        conn: sqlite3.Connection, order: Order, title: str, relays: Sequence[str], now: int, why: Sequence[Any] = ()
+    ) -> bool:
         """Remember a new purchase; False where it is known already. Inside the caller's transaction."""
         return (
             conn.execute(
                 "INSERT OR IGNORE INTO purchase(id, kind, provider, title, request, relays, max_msat, announced_msat,"
-                " network, deadline, state, asked_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                " network, deadline, state, asked_at, why) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     order.id, order.kind, order.provider, title, order.request.event.to_json(),
                     orjson.dumps(list(relays)).decode(), order.max_msat, order.announced_msat, order.network,
-                    order.deadline, State.ASKED, now,
+                    order.deadline, State.ASKED, now, orjson.dumps(list(why)).decode() if why else None,
                 ),
             ).rowcount
             == 1
@@ -279,6 +285,22 @@ class Purchases:
             found.setdefault((row["provider"], row["kind"]), []).append(row)
         return {who: _stats(history) for who, history in found.items()}
 
+    async def evidence(self) -> list[Evidence]:
+        """Our own ledger, as evidence for scores: what each provider did with our orders."""
+        rows = await self._db.fetch(
+            "SELECT provider, kind, purchase.state, refusal, amount_msat, ended_at, payment.state AS paid"
+            " FROM purchase LEFT JOIN payment ON payment.purchase = purchase.id"
+            " WHERE ended_at IS NOT NULL AND provider IS NOT NULL"
+        )
+        return [
+            Evidence(
+                self._key.public, row["provider"], row["kind"], 1.0 if row["state"] == State.DELIVERED else 0.0,
+                row["ended_at"], row["amount_msat"] or 0,
+            )
+            for row in rows
+            if row["state"] == State.DELIVERED or _at_fault(row)
+        ]  # fmt: skip
+
     def _read(self, row: sqlite3.Row) -> Purchase:
         request = JobRequest.parse(Event.from_json(row["request"]), self._key)
         order = Order(request, row["provider"], row["max_msat"], row["network"], row["deadline"], row["announced_msat"])
@@ -303,6 +325,7 @@ class Purchases:
             sha256=row["sha256"],
             refusal=row["refusal"],
             reason=row["reason"],
+            why=tuple(orjson.loads(row["why"])) if row["why"] else (),
         )
 
 
@@ -326,13 +349,15 @@ def finish(conn: sqlite3.Connection, purchase: str, state: State, now: int, **fa
     )
 
 
+def _at_fault(row: sqlite3.Row) -> bool:
+    """The provider failed us: it took the money for nothing, delivered junk, billed wrongly, or never answered."""
+    silent = row["state"] == State.EXPIRED and not row["paid"]
+    return row["state"] in _FAULTS or row["refusal"] in _BLAMED or silent
+
+
 def _stats(rows: Sequence[sqlite3.Row]) -> Stats:
     delivered = [row for row in rows if row["state"] == State.DELIVERED]
-    failed = [
-        row
-        for row in rows
-        if row["state"] in _FAULTS or row["refusal"] in _BLAMED or (row["state"] == State.EXPIRED and not row["paid"])
-    ]
+    failed = [row for row in rows if _at_fault(row)]
     return Stats(
         jobs=len(delivered) + len(failed),
         delivered=len(delivered),

@@ -15,9 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import orjson
+
 from market.errors import BadFeedback, BadResult, BadReview
 from market.job import Feedback, JobResult
-from market.kinds import FEEDBACK, LABEL, RANK, RECOMMENDATION, REVIEW, is_result
+from market.kinds import FEEDBACK, LABEL, PROFILE, RANK, RECOMMENDATION, REVIEW, is_result
 from market.purchase import proves
 from market.purchases import Purchase, State, Stats
 from market.reputation import Evidence, Score, Vouch
@@ -287,6 +289,17 @@ def build_ranks(
         tags += [["jobs", str(score.jobs)], *([["p50_s", f"{half:.0f}"]] if half is not None else [])]
         made.append(key.sign(kind=RANK, tags=tags, created_at=created_at))
     return made
+
+
+def build_rank_profile(key: SecretKey, *, created_at: int) -> Event:
+    """The kind 0 of a score key: what its ranks mean and how to recompute them."""
+    content = {
+        "name": "Timmy scores",
+        "about": "Ranks (NIP-85, 30382) of NIP-90 sellers: the lower bound, in hundredths, of a Beta posterior over"
+        " payment-bound reviews as one node sees them; strangers' praise is capped. How: docs/reputation.md of Timmy.",
+        "bot": True,
+    }
+    return key.sign(kind=PROFILE, content=orjson.dumps(content).decode(), created_at=created_at)
 
 
 def _answers(event: Event, review: Review) -> bool:

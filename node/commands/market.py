@@ -1,9 +1,10 @@
 """`timmy services`, `timmy buy`, `timmy jobs`: the buyer's side from the command line."""
 
 import asyncio
+import random
 import re
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +13,26 @@ from typing import Annotated
 import typer
 
 from market.buyer import DEFAULT_DEADLINE, MIGRATIONS, Buyer
+from market.choose import Candidate, Factors, Need, choose
 from market.directory import Directory, Offer
 from market.job import JobInput
 from market.kinds import JOB_COMPOSITE, JOB_KINDS
-from market.purchases import Purchase, Purchases
+from market.purchases import Purchase, Purchases, Stats
+from market.reputation import Reputation, Score
+from market.review import build_rank_profile, build_ranks, build_review, review_of
 from market.tags import is_http_url
+from market.witness import Witness
 from node import home
 from node.commands.market_view import BuyView, jobs_table, offer_json, purchase_json, receipt_of, services_table
 from node.context import DataOption, JsonOption, RelayOption, data_dir, err, out, print_json, relay_urls
 from node.errors import NotDone, Unavailable, UsageComplaint
 from nostr import nip19
 from nostr.blossom import BlossomClient
+from nostr.clock import system_clock
 from nostr.database import Database
 from nostr.errors import RelayUnreachable
-from nostr.key import SecretKey
+from nostr.event import Event
+from nostr.key import SecretKey, load_or_create
 from nostr.pool import Pool
 from nostr.sniff import sniff
 from wallet import open_wallet
@@ -46,21 +53,40 @@ WalletOption = Annotated[
 def services(
     kind: Annotated[str | None, typer.Option("--kind", help="Only this kind of job: a number or a name.")] = None,
     alive: Annotated[bool, typer.Option("--alive", help="Leave out sellers without a recent heartbeat.")] = False,
+    why: Annotated[bool, typer.Option("--why", help="Say where each score comes from.")] = False,
+    publish_ranks: Annotated[
+        bool, typer.Option("--publish-ranks", help="Publish these scores for others (NIP-85), by the node's score key.")
+    ] = False,
     relay: RelayOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Who sells what, where, for how much; whether they are alive, and what our own experience says."""
+    """Who sells what, where, for how much; whether they are alive, and what is known of them."""
     folder = data_dir(data)
     number = _kind_number(kind) if kind is not None else None
-    offers = asyncio.run(_services(folder, relay_urls(folder, relay), number))
-    offers = [offer for offer in offers if offer.alive or not alive]
+    found = asyncio.run(_services(folder, relay_urls(folder, relay), number, publish_ranks))
+    found = [(offer, score) for offer, score in found if offer.alive or not alive]
     if as_json:
-        print_json([offer_json(offer) for offer in offers])
-    elif not offers:
+        print_json([offer_json(offer, score) for offer, score in found])
+    elif not found:
         out.print("nobody sells that here: other relays can be asked with --relay wss://...")
     else:
-        out.print(services_table(offers))
+        out.print(services_table(found))
+        for offer, score in found if why else ():
+            out.print(f"\n[bold]{offer.name or offer.provider[:12]}[/] ({offer.kind})")
+            for line in score.explain():
+                out.print(f"  {line}")
+
+
+async def offers(folder: Path) -> list[Offer]:
+    """What is sold on the node's own relay."""
+    return [offer for offer, _ in await _services(folder, relay_urls(folder, None), None, False)]
+
+
+async def last_purchase(folder: Path) -> Purchase | None:
+    """The newest purchase of this node's owner."""
+    found = await _jobs(folder, None, 1)
+    return found[0] if found else None
 
 
 def buy(
@@ -78,6 +104,7 @@ def buy(
     output: Annotated[str | None, typer.Option("--output", help="MIME type wanted, such as image/png.")] = None,
     seconds: Annotated[int, typer.Option("--seconds", min=5, help="Give up after so long.")] = DEFAULT_DEADLINE,
     save: Annotated[Path | None, typer.Option("--out", help="Write the result to this file.")] = None,
+    review: Annotated[bool, typer.Option(help="Publish a review of what was bought.")] = True,
     relay: RelayOption = None,
     wallet: WalletOption = None,
     data: DataOption = None,
@@ -96,6 +123,7 @@ def buy(
         output=output,
         seconds=seconds,
         save=save,
+        review=review,
     )
     bought = asyncio.run(_buy(folder, relay_urls(folder, relay), wallet, wish, quiet=as_json))
     if as_json:
@@ -146,6 +174,7 @@ class _Wish:
     output: str | None
     seconds: int
     save: Path | None
+    review: bool
 
 
 def _kind_number(text: str) -> int:
@@ -181,31 +210,74 @@ def _params(pairs: Sequence[str]) -> dict[str, list[str]]:
     return made
 
 
-async def _choose(directory: Directory, wish: _Wish) -> Offer:
-    """The offer to take: the one named, or the best of those alive."""
+@dataclass(frozen=True, slots=True)
+class _Shop:
+    """Everything known of the sellers, at one moment."""
+
+    directory: Directory
+    book: Reputation
+    own: frozenset[str]
+
+
+async def _look_around(pool: Pool, purchases: Purchases, key: SecretKey, own: Iterable[str], kind: int | None) -> _Shop:
+    """Announcements, reviews and follow lists of all relays, and our own ledger."""
+    directory = Directory(pool)
+    try:
+        await directory.load(None if kind is None else [kind])
+    except RelayUnreachable as error:
+        raise Unavailable(f"no relay answers: {error}") from None
+    directory.stats = await purchases.stats()
+    witness = Witness(pool)
+    await witness.listen_to({offer.provider for offer in directory.offers()}, key.public)
+    told = [each for each in witness.evidence if each.rater != key.public] + await purchases.evidence()
+    view = witness.viewpoint(own=[key.public])
+    return _Shop(directory, Reputation(view, told, now=system_clock(), vouches=witness.vouches), frozenset(own))
+
+
+def _choose(shop: _Shop, wish: _Wish) -> tuple[Offer, tuple[Factors, ...]]:
+    """The offer to take, and the table that says why."""
+    asked = _matching(shop.directory, wish)
+    cap = wish.max_msat if wish.max_msat is not None else max((offer.price_msat or 0 for offer in asked), default=0)
+    candidates = {
+        (offer.provider, offer.announcement.d): Candidate(
+            provider=offer.provider,
+            price_msat=offer.price_msat,
+            score=shop.book.score(offer.provider, offer.kind),
+            liveness=max(offer.liveness, 0.02 if wish.to else 0.0),  # whoever is named is asked, alive or not
+            latencies=offer.stats.latencies,
+            name=offer.name,
+            local=offer.provider in shop.own,
+        )
+        for offer in asked
+    }
+    choice = choose(list(candidates.values()), Need(cap_msat=cap, seconds=wish.seconds), random.SystemRandom())
+    if choice.winner is None:
+        cheapest = min(offer.price_msat or 0 for offer in asked)
+        if wish.max_msat is not None and cheapest > wish.max_msat:
+            raise UsageComplaint(f"the cheapest offer is {show(cheapest)}: raise --max-sats")
+        raise Unavailable(f"nobody can be hired: {choice.table[0].excluded} (--to NPUB asks one seller all the same)")
+    best = next(offer for offer in asked if candidates[offer.provider, offer.announcement.d] == choice.winner)
+    if wish.max_msat is None and best.price_msat is None:
+        raise UsageComplaint(f"{best.name or best.provider[:8]} announces no fixed price: say --max-sats")
+    return best, choice.table
+
+
+def _matching(directory: Directory, wish: _Wish) -> list[Offer]:
+    """The offers of this kind, or of this recipe, by the seller that was named."""
     kind = _as_kind(wish.what)
-    offers = directory.offers(kind if kind is not None else JOB_COMPOSITE)
+    found = directory.offers(kind if kind is not None else JOB_COMPOSITE)
     if kind is None:
-        offers = [offer for offer in offers if _slug(wish.what) in (offer.announcement.d, _slug(offer.name))]
-        if not offers:
+        found = [offer for offer in found if _slug(wish.what) in (offer.announcement.d, _slug(offer.name))]
+        if not found:
             sold = ", ".join(sorted({o.announcement.d for o in directory.offers(JOB_COMPOSITE)})) or "none"
             raise UsageComplaint(f"{wish.what!r} is no kind of job, and nobody sells it as a recipe (sold: {sold})")
     if wish.to is not None:
-        offers = [offer for offer in offers if offer.provider == wish.to]
-        if not offers:
+        found = [offer for offer in found if offer.provider == wish.to]
+        if not found:
             raise UsageComplaint("this seller announces no such service: `timmy services` shows what is sold")
-    if not offers:
+    if not found:
         raise Unavailable(f"nobody announces {wish.what} here: other relays can be asked with --relay wss://...")
-    affordable = [o for o in offers if wish.max_msat is None or (o.price_msat or 0) <= wish.max_msat]
-    if not affordable:
-        cheapest = min(offer.price_msat or 0 for offer in offers)
-        raise UsageComplaint(f"the cheapest offer is {show(cheapest)}: raise --max-sats")
-    best = affordable[0]
-    if not best.alive:
-        err.print(f"[yellow]no heartbeat from {best.name or best.provider[:8]} lately; asking all the same[/]")
-    if wish.max_msat is None and best.price_msat is None:
-        raise UsageComplaint(f"{best.name or best.provider[:8]} announces no fixed price: say --max-sats")
-    return best
+    return found
 
 
 def _slug(text: str) -> str:
@@ -245,39 +317,54 @@ def _head(path: Path) -> bytes:
 # -- what the commands do -------------------------------------------------------------------------------------------
 
 
-async def offers(folder: Path) -> list[Offer]:
-    """Everything that is announced on this node's own relay."""
-    return await _services(folder, relay_urls(folder, None), None)
+async def _services(
+    folder: Path, relays: Sequence[str], kind: int | None, publish_ranks: bool
+) -> list[tuple[Offer, Score]]:
+    key = home.owner_key(folder)
+    db = await Database.open(folder / "market" / "market.db", MIGRATIONS)
+    try:
+        async with Pool(relays, key=key) as pool:
+            purchases = Purchases(db, key)
+            shop = await _look_around(pool, purchases, key, home.public_keys(folder).values(), kind)
+            found = [(offer, shop.book.score(offer.provider, offer.kind)) for offer in shop.directory.offers(kind)]
+            if publish_ranks:
+                await _publish_ranks(folder, pool, [score for _, score in found], await purchases.stats())
+            return found
+    finally:
+        await db.close()
 
 
-async def last_purchase(folder: Path) -> Purchase | None:
-    """The owner's newest purchase."""
-    found = await _jobs(folder, None, 1)
-    return found[0] if found else None
-
-
-async def _services(folder: Path, relays: Sequence[str], kind: int | None) -> list[Offer]:
-    async with _directory(folder, relays, kind) as directory:
-        return directory.offers(kind)
+async def _publish_ranks(
+    folder: Path, pool: Pool, scores: Sequence[Score], stats: Mapping[tuple[str, int], Stats]
+) -> None:
+    """30382 by the score key, whose profile says how the ranks are made."""
+    key = load_or_create(folder / "keys" / "score.key")
+    now = system_clock()
+    events = [build_rank_profile(key, created_at=now), *build_ranks(key, scores, stats, created_at=now)]
+    for event in events:
+        answers = await pool.publish(event)
+        if not any(ok.accepted for ok in answers.values()):
+            reason = next(iter(answers.values())).message
+            raise NotDone(f"no relay took the rank: {reason}")
+    err.print(f"published {len(events) - 1} ranks as {nip19.npub(key.public)}")
 
 
 async def _buy(folder: Path, relays: Sequence[str], wallet: str | None, wish: _Wish, *, quiet: bool) -> Purchase:
     key = home.owner_key(folder)
-    async with _buyer(folder, relays, wallet) as buyer:
-        directory = Directory(buyer.pool)
-        await _load(directory, None if _as_kind(wish.what) is None else _as_kind(wish.what))
-        directory.stats = await buyer.purchases.stats()
-        offer = None if wish.open_call else await _choose(directory, wish)
-        if offer is None and wish.max_msat is None:
-            raise UsageComplaint("an open call needs --max-sats")
+    if wish.open_call and (wish.max_msat is None or _as_kind(wish.what) is None):
+        raise UsageComplaint("an open call needs a kind of job and --max-sats")
+    async with _buyer(folder, relays, wallet, wish.review) as buyer:
+        shop = await _look_around(
+            buyer.pool, buyer.purchases, key, home.public_keys(folder).values(), _as_kind(wish.what)
+        )
+        offer, why = (None, ()) if wish.open_call else _choose(shop, wish)
         ceiling = wish.max_msat if wish.max_msat is not None else (offer.price_msat or 0 if offer else 0)
-        params: dict[str, list[str]] = dict(wish.params)
         order = buyer.order(
             offer.kind if offer else _kind_number(wish.what),
             await _inputs(wish, _http(relays[0]), key),
             provider=offer.provider if offer else None,
             max_msat=ceiling,
-            params=params,
+            params=wish.params,
             output=wish.output,
             encrypt=wish.encrypt,
             seconds=wish.seconds,
@@ -285,9 +372,9 @@ async def _buy(folder: Path, relays: Sequence[str], wallet: str | None, wish: _W
             extra_tags=[["a", offer.announcement.address]] if offer and offer.kind == JOB_COMPOSITE else (),
         )
         title = " ".join([wish.what, *wish.inputs])[:200]
-        with BuyView(directory, title, quiet=quiet) as view:
+        with BuyView(shop.directory, title, quiet=quiet) as view:
             buying = asyncio.ensure_future(
-                buyer.buy(order, view.update, title=title, relays=offer.relays if offer else (), out=wish.save)
+                buyer.buy(order, view.update, title=title, relays=offer.relays if offer else (), why=why, out=wish.save)
             )
             try:
                 bought = await buying
@@ -303,7 +390,7 @@ async def _buy(folder: Path, relays: Sequence[str], wallet: str | None, wish: _W
 
 
 async def _go_on(folder: Path, relays: Sequence[str], wallet: str | None, cancel: str | None) -> None:
-    async with _buyer(folder, relays, wallet) as buyer:
+    async with _buyer(folder, relays, wallet, True) as buyer:
         if cancel is not None:
             found = await buyer.purchases.find(cancel)
             if len(found) != 1:
@@ -323,28 +410,14 @@ async def _jobs(folder: Path, job: str | None, limit: int) -> list[Purchase]:
 
 
 @asynccontextmanager
-async def _directory(folder: Path, relays: Sequence[str], kind: int | None) -> AsyncIterator[Directory]:
-    db = await Database.open(folder / "market" / "market.db", MIGRATIONS)
-    try:
-        async with Pool(relays, key=home.owner_key(folder)) as pool:
-            directory = Directory(pool)
-            await _load(directory, kind)
-            directory.stats = await Purchases(db, home.owner_key(folder)).stats()
-            yield directory
-    finally:
-        await db.close()
-
-
-async def _load(directory: Directory, kind: int | None) -> None:
-    try:
-        await directory.load(None if kind is None else [kind])
-    except RelayUnreachable as error:
-        raise Unavailable(f"no relay answers: {error}") from None
-
-
-@asynccontextmanager
-async def _buyer(folder: Path, relays: Sequence[str], wallet: str | None) -> AsyncIterator[Buyer]:
+async def _buyer(folder: Path, relays: Sequence[str], wallet: str | None, review: bool) -> AsyncIterator[Buyer]:
     key = home.owner_key(folder)
+
+    def tell(bought: Purchase) -> list[Event]:
+        receipt = bought.result.fact("receipt") if bought.result is not None else None
+        about = review_of(bought, receipt_id=receipt) if review else None
+        return build_review(key, about, relay=relays[0], created_at=system_clock()) if about is not None else []
+
     purse = _wallet(folder, wallet)
     db = await Database.open(folder / "market" / "market.db", MIGRATIONS)
     try:
@@ -362,6 +435,7 @@ async def _buyer(folder: Path, relays: Sequence[str], wallet: str | None) -> Asy
                     db=db,
                     files=folder / "market" / "files",
                     allow_hosts=[_http(url) for url in relays],
+                    review=tell,
                 ) as buyer,
             ):
                 yield buyer

@@ -13,6 +13,7 @@ from market.buyer import Update
 from market.directory import Directory, Offer
 from market.kinds import JOB_KINDS
 from market.purchases import OPEN, Purchase, State
+from market.reputation import Score
 from node.context import err, out
 from nostr import nip19
 from nostr.clock import system_clock
@@ -22,17 +23,18 @@ _COLOURS = {State.DELIVERED: "green", State.REFUNDED: "yellow", State.CANCELLED:
 _STEP_COLOURS = {"accepted": "green", "failed": "red", "refused": "red"}
 
 
-def services_table(offers: list[Offer]) -> Table:
+def services_table(found: list[tuple[Offer, Score]]) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
     table.add_column("service", no_wrap=True)
     table.add_column("price", justify="right")
     table.add_column("alive")
+    table.add_column("score", justify="right")
     table.add_column("bought", justify="right")
     table.add_column("median", justify="right")
     table.add_column("engine")
     table.add_column("seller", no_wrap=True)
     table.add_column("relays")
-    for offer in offers:
+    for offer, score in found:
         median = offer.stats.percentile(0.5)
         job = JOB_KINDS.get(offer.kind)
         title = f"{offer.kind} {offer.name or (job.title if job else '')}"
@@ -42,6 +44,7 @@ def services_table(offers: list[Offer]) -> Table:
             title,
             _price(offer),
             "[green]yes[/]" if offer.alive else f"[red]{_ago(offer.last_seen)}[/]",
+            f"{score.rank}" if score.jobs else "[dim]new[/]",
             f"{offer.stats.delivered}/{offer.stats.jobs}" if offer.stats.jobs else "-",
             f"{median:.0f} s" if median is not None else "-",
             offer.announcement.engine or "-",
@@ -63,9 +66,16 @@ def jobs_table(purchases: list[Purchase], owner: str) -> Table:
             f"[{colour}]{bought.state}[/]",
             show(bought.spent_msat),
             nip19.npub(bought.provider)[:14] if bought.provider else "-",
-            str(bought.path or (bought.result.content[:120] if bought.result else bought.reason or "")),
+            _result_line(bought),
         )
     return table
+
+
+def _result_line(bought: Purchase) -> str:
+    if bought.path is not None:
+        return str(bought.path)
+    text = bought.result.content if bought.result is not None else bought.reason or ""
+    return " ".join(text.split())[:80]
 
 
 class BuyView:
@@ -99,27 +109,35 @@ class BuyView:
         payment = update.purchase.payment
         if payment is not None:
             self._cost = show(payment.amount_msat)
-        for tag in update.feedback.tags if update.feedback else ():
-            if tag[0] == "step" and len(tag) >= 7:
+        steps = [tag for tag in update.feedback.tags if tag[0] == "step"] if update.feedback else []
+        for tag in steps:
+            if len(tag) >= 7:
                 name, idx, state, provider, msat, fraction = (str(item) for item in tag[1:7])
+                changed = self._steps.get((name, idx), ("",))[0] != state
                 self._steps[name, idx] = (state, provider, _int(msat), _float(fraction))
+                if changed and not self._moving and not self._quiet:
+                    err.print(self._line(name, idx))
         if self._moving:
             self._live.update(self._tree())
-        elif not self._quiet:
-            err.print(f"{update.message}", markup=False)
+        elif not self._quiet and not steps:
+            err.print(update.message, markup=False)
 
     def _tree(self) -> Tree:
         tree = Tree(Text.assemble((self._title[:70], "bold"), "  ", (self._cost, "cyan"), "  ", self._head[:100]))
-        many = {name for name, _ in self._steps if sum(other == name for other, _ in self._steps) > 1}
-        for (name, idx), (state, provider, msat, fraction) in self._steps.items():
-            line = Text(f"{name}{f' {int(idx) + 1}' if name in many and idx.isdigit() else ''}".ljust(12))
-            line.append(f"{state:<10}", _STEP_COLOURS.get(state, "blue"))
-            line.append(f"{self._name(provider):<24}", "dim")
-            line.append(f"{show(msat):>10}" if msat else " " * 10, "cyan")
-            if 0 < fraction < 1:
-                line.append(f"  {fraction:4.0%}")
-            tree.add(line)
+        for name, idx in self._steps:
+            tree.add(self._line(name, idx))
         return tree
+
+    def _line(self, name: str, idx: str) -> Text:
+        state, provider, msat, fraction = self._steps[name, idx]
+        many = sum(other == name for other, _ in self._steps) > 1
+        line = Text(f"{name}{f' {int(idx) + 1}' if many and idx.isdigit() else ''}".ljust(12))
+        line.append(f"{state:<10}", _STEP_COLOURS.get(state, "blue"))
+        line.append(f"{self._name(provider):<24}", "dim")
+        line.append(f"{show(msat):>10}" if msat else " " * 10, "cyan")
+        if 0 < fraction < 1:
+            line.append(f"  {fraction:4.0%}")
+        return line
 
     def _name(self, provider: str) -> str:
         if len(provider) != 64:
@@ -151,7 +169,7 @@ def receipt_of(bought: Purchase, saved: Path | None) -> None:
     out.print(f"job {bought.id}" + (f"\nreceipt {receipt}  [dim]timmy audit {receipt[:12]}[/]" if receipt else ""))
 
 
-def offer_json(offer: Offer) -> dict[str, Any]:
+def offer_json(offer: Offer, score: Score) -> dict[str, Any]:
     stats = offer.stats
     return {
         "kind": offer.kind,
@@ -172,6 +190,9 @@ def offer_json(offer: Offer) -> dict[str, Any]:
                    "median_s": stats.percentile(0.5), "spent_msat": stats.spent_msat,
                    "billed_above_announced": stats.billed_above_announced},
         "recommended_by": sorted(offer.recommended_by),
+        "score": {"rank": score.rank, "mean": round(score.mean, 4), "low": round(score.low, 4),
+                  "a": round(score.a, 3), "b": round(score.b, 3), "reviews": score.jobs, "raters": score.raters,
+                  "explained": score.explain()},
     }  # fmt: skip
 
 
@@ -198,6 +219,7 @@ def purchase_json(bought: Purchase) -> dict[str, Any]:
         "sha256": bought.sha256,
         "result": bought.result.event.id if bought.result else None,
         "receipt": bought.result.fact("receipt") if bought.result else None,
+        "why": list(bought.why),
     }
 
 
