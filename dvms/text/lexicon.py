@@ -106,3 +106,80 @@ ACTIONS: Final[Mapping[str, str]] = {
     "gardening": "garden", "hacking": "hack", "coding": "code", "learning": "learn", "growing": "grow", "spinning": "spin", "standing": "stand",
     "sitting": "sit", "leaping": "leap", "marching": "march", "meditating": "meditate", "jamming": "jam", "rapping": "rap", "crossing": "cross",
 }  # fmt: skip
+
+# Adjectives the writer has verses for.
+TRAITS: Final[Mapping[str, frozenset[str]]] = {
+    "old": word_set("old ancient elderly weathered"), "little": word_set("little tiny small baby mini wee"), "lonely": word_set("lonely alone solitary lonesome"),
+    "brave": word_set("brave fearless bold heroic courageous"), "sad": word_set("sad crying melancholy unhappy weeping blue-eyed heartbroken"),
+    "broken": word_set("broken rusty cracked worn"), "lost": word_set("lost forgotten missing"), "red": word_set("red scarlet crimson"), "blue": word_set("blue azure"),
+    "golden": word_set("gold golden yellow"), "giant": word_set("giant big huge enormous gigantic colossal"), "magic": word_set("magic magical enchanted wizard witch"),
+    "sleepy": word_set("sleepy tired dreamy drowsy"), "happy": word_set("happy cheerful merry jolly joyful"), "wild": word_set("wild untamed feral"), "last": word_set("last final"),
+}  # fmt: skip
+
+# What a theme is about says where it happens, when it names no place.
+CONCEPT_DOMAINS: Final[Mapping[str, str]] = {
+    "machine": "city", "money": "city", "fight": "mount", "christmas": "snow", "dance": "stage", "music": "stage", "food": "kitchen",
+    "autumn": "forest", "spring": "meadow", "lullaby": "room",
+}  # fmt: skip
+
+# Cities and countries, so that they are not taken for people.
+PLACE_NAMES: Final = word_set(
+    "tokyo kyoto osaka paris london berlin rome venice florence milan naples madrid barcelona seville lisbon porto vienna prague budapest amsterdam "
+    "brussels hamburg munich zurich geneva oslo bergen stockholm copenhagen helsinki reykjavik dublin edinburgh glasgow athens istanbul cairo marrakesh "
+    "nairobi lagos mumbai delhi bangkok singapore hanoi seoul beijing shanghai sydney melbourne auckland york chicago boston texas california nashville "
+    "orleans vegas angeles francisco toronto montreal havana rio brazil mexico japan china india italy france spain portugal germany norway sweden "
+    "iceland ireland scotland greece egypt africa australia canada alaska hawaii jamaica cuba argentina chile peru europe asia america madeira prospera"
+)
+# Heads that say nothing: `the adventures of a snail` are about a snail.
+HOLLOW: Final = word_set(
+    "adventure adventures life journey tale story stories dream dreams love ballad battle fight duel race friendship day night song history "
+    "legend secret mystery smell sound taste colour color choir army letter letters flock herd family wedding voyage escape rise fall return revenge memories portrait end birth meeting war group bunch pair band"
+)
+NO_ARTICLE: Final = word_set(
+    "bitcoin nostr jazz rock music chess football time life love freedom hope peace joy courage silence sleep magic home summer winter spring autumn"
+)
+STYLE_CLAUSE: Final = (
+    r"(lo-?fi|chill(ed)?|synthwave|vaporwave|ambient|cinematic|epic|orchestral|acoustic|folk|rock|metal|pop|jazz|blues|techno|house|edm|dance|"
+    r"hip-?hop|rap|reggae|country|indie|electronic|instrumental|upbeat|happy|sad|slow|fast|calm|dark|dreamy|uplifting|melancholic|energetic|"
+    r"beats?|music|song|track|vibes?|tune|ballad|80s|90s|retro|female|male|vocals?|with|and|a|an|the|soft|hard|heavy|light|\s|-)+"
+)
+
+CREATURES: Final = word_set(
+    "dragon unicorn robot alien ghost monster dinosaur phoenix yeti kraken vampire zombie android cyborg golem gnome goblin skeleton snowman t-rex rex angel"
+)
+# What the picture dictionary would get wrong.
+KINDS: Final[Mapping[str, str]] = {
+    "disco": "building", "party": "object", "cafe": "building", "café": "building", "bar": "building", "city": "place", "town": "place", "village": "place",
+    "sea": "water", "ocean": "water", "moon": "sky", "sun": "sky", "wind": "object", "rain": "water", "river": "water", "mountain": "object", "star": "sky", "stars": "sky",
+    "earth": "object", "sky": "sky", "storm": "object", "aurora": "sky", "lightning": "sky", "lighthouse": "building", "windmill": "building", "castle": "building",
+    "house": "building", "bridge": "building", "tower": "building", "battle": "object", "dog": "animal", "cat": "animal", "tree": "plant", "flower": "plant",
+    "rose": "plant", "leaves": "object", "leaf": "object", "forest": "plant", "bicycle": "vehicle", "bike": "vehicle", "motorbike": "vehicle", "boat": "vehicle",
+    "rocket": "vehicle", "balloon": "object", "coffee": "food", "tea": "food", "bread": "food", "honey": "food", "relay": "object", "node": "object",
+    "birthday": "feeling", "christmas": "feeling", "winter": "feeling", "summer": "feeling", "autumn": "feeling", "spring": "feeling", "love": "feeling",
+    "piano": "instrument", "guitar": "instrument", "violin": "instrument", "snow": "object", "world": "object", "robot": "creature",
+}  # fmt: skip
+
+# Where a thing is at home, for themes that name no place.
+HABITATS: Final[Mapping[str, frozenset[str]]] = {
+    "space": word_set("satellite rocket spaceship starship astronaut cosmonaut alien aliens ufo planet planets comet galaxy star stars moon robot-astronaut"),
+    "sea": word_set("ship boat sailor sailors pirate pirates viking vikings whale whales dolphin dolphins lighthouse captain gull seagull"),
+    "deep": word_set("submarine mermaid mermaids fish fishes octopus shark sharks jellyfish seahorse kraken diver squid lobster"),
+    "beach": word_set("turtle turtles crab crabs surfer surfers parrot flamingo flamingos"),
+    "snow": word_set("penguin penguins reindeer snowman yeti walrus husky santa sled wolf wolves seal"),
+    "forest": word_set("fox foxes bear bears owl owls deer squirrel squirrels hedgehog hedgehogs elf elves fairy fairies gnome gnomes monkey monkeys badger raccoon tiger sloth troll panda pandas beaver mushroom mushrooms"),
+    "desert": word_set("camel camels cowboy cowboys cactus scorpion lizard nomad pharaoh lion lions elephant elephants giraffe zebra"),
+    "lake": word_set("frog frogs duck ducks swan swans heron fisherman dragonfly hippo crocodile otter"),
+    "mount": word_set("dragon dragons knight knights princess prince king queen eagle eagles goat goats castle climber yak phoenix giant"),
+    "sky": word_set("bird birds plane airplane balloon kite pilot sun cloud clouds swallow swallows sparrow angel pigeon"),
+    "room": word_set("cat cats kitten kittens dog puppy clock clockmaker watchmaker tailor typewriter teddy baby"),
+    "library": word_set("book books librarian wizard witch poet writer reader"),
+    "kitchen": word_set("chef cook baker teapot coffee bread cake pizza"),
+    "stage": word_set("dj singer band drummer guitarist pianist dancer ballerina guitar piano violin saxophone"),
+    "city": word_set("robot robots android hacker taxi detective skater bike skyscraper samurai ninja rat superhero"),
+    "road": word_set("train car truck motorbike motorcycle bus bicycle cyclist traveller traveler hitchhiker wanderer"),
+}  # fmt: skip
+# Words of a theme that say how it feels.
+MOODS: Final = word_set(
+    "hopeful sad happy melancholic melancholy joyful calm peaceful epic dark playful dreamy romantic funny scary spooky mysterious energetic "
+    "wistful nostalgic cheerful gloomy tender lonely triumphant cozy cosy eerie uplifting serene wild gentle bittersweet"
+)

@@ -40,19 +40,22 @@ COMPANIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "kitchen": ("a teapot", "a loaf of bread", "a birthday cake", "a basket of apples", "a cat", "a pot of soup"),
     "stage": ("a guitar", "a drum", "a microphone", "a piano", "a saxophone", "a trumpet"),
     "road": ("a signpost", "a bicycle", "a bus", "a horse", "a windmill", "birds"),
-    "heart": ("a red heart", "two birds", "a bunch of flowers", "balloons", "a butterfly", "a star"),
+    "heart": ("two birds", "a bunch of flowers", "balloons", "a butterfly", "a kite", "a bench"),
 }
 _PAINTED: Final[Mapping[str, str]] = {
-    "snow": "snowy mountains", "sea": "the sea", "beach": "a beach with palm trees", "lake": "a quiet lake", "deep": "a coral reef underwater",
-    "forest": "a deep forest", "city": "a city street", "space": "outer space with stars", "moon": "the surface of the moon", "desert": "desert dunes",
-    "mount": "high mountains", "meadow": "a flower meadow", "sky": "a sky full of clouds", "room": "a cosy room", "library": "an old library",
-    "kitchen": "a warm kitchen", "stage": "a concert stage", "road": "a country road between hills", "heart": "a flower meadow",
+    "snow": "in snowy mountains", "sea": "on the sea", "beach": "on a beach with palm trees", "lake": "by a quiet lake", "deep": "at a coral reef underwater",
+    "forest": "in a deep forest", "city": "in a city street", "space": "in outer space", "moon": "on the surface of the moon", "desert": "in desert dunes",
+    "mount": "in high mountains", "meadow": "in a flower meadow", "sky": "in a sky full of clouds", "room": "in a cosy room", "library": "in an old library",
+    "kitchen": "in a warm kitchen", "stage": "on a concert stage", "road": "on a country road between hills", "heart": "in a garden with flowers",
 }  # fmt: skip
-_NEXT_DOOR: Final[Mapping[str, str]] = {
-    "snow": "a frozen forest in winter", "sea": "a beach with palm trees", "beach": "the open sea", "lake": "a green forest by the river",
-    "deep": "the open sea with waves", "forest": "a flower meadow", "city": "rooftops of the city", "space": "the surface of the moon",
-    "moon": "outer space with stars", "desert": "a canyon in the desert", "mount": "a green valley", "meadow": "a green forest", "sky": "high mountains",
-    "room": "a garden", "library": "a cosy room", "kitchen": "a garden", "stage": "a city street", "road": "high mountains", "heart": "the sea",
+# What lies beside a place: its kind, and words that paint it.
+_NEXT_DOOR: Final[Mapping[str, tuple[str, str]]] = {
+    "snow": ("snow", "in a snowy forest in winter"), "sea": ("beach", "on a beach with palm trees"), "beach": ("sea", "on the open sea"),
+    "lake": ("forest", "in a green forest"), "deep": ("sea", "on the open sea with waves"), "forest": ("meadow", "in a flower meadow"),
+    "city": ("city", "on the rooftops of the city"), "space": ("moon", "on the surface of the moon"), "moon": ("space", "in outer space among the stars"),
+    "desert": ("mount", "in a rocky canyon in the mountains"), "mount": ("meadow", "in a green valley"), "meadow": ("forest", "in a green forest"),
+    "sky": ("mount", "over high mountains"), "room": ("meadow", "in a garden with flowers"), "library": ("room", "in a cosy room"),
+    "kitchen": ("meadow", "in a garden with flowers"), "stage": ("city", "in a city street"), "road": ("meadow", "in wide fields"), "heart": ("beach", "on a beach by the sea"),
 }  # fmt: skip
 # From the light the theme asks for, how it may change from shot to shot.
 _LIGHTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -130,7 +133,7 @@ def shots(piece: Piece, seed: int, count: int = 6) -> tuple[Shot, ...]:
     theme = piece.theme
     rng = random.Random(f"shots:{theme.text}:{seed}")
     prompts = _prompts(theme, rng)
-    order = [0, 1, 2, 3, 4, 7, 5, 6]
+    order = [0, 1, 3, 7, 2, 5, 4, 6]
     chosen = [prompts[i] for i in sorted(order[: max(4, min(8, count))])]
     lines = piece.lines
     offset = rng.randrange(len(MOTIONS))
@@ -141,31 +144,42 @@ def shots(piece: Piece, seed: int, count: int = 6) -> tuple[Shot, ...]:
 
 
 def _prompts(theme: Theme, rng: random.Random) -> list[str]:
-    subject = theme.subject
     domain = theme.domain
     lights = _lights(theme)
+    met = _met(theme, domain, rng)
+    beside, next_door = _NEXT_DOOR[domain]
+    strangers = [c for c in _met(theme, beside, rng) if c not in met[:4]] or met
+    who = _painted_subject(theme)
+    painted = _PAINTED[domain]
+    here = painted if domain in ("heart", "space") or theme.subject.kind == "place" else theme.where
+    deed = f" {theme.deed}" if theme.doing and theme.subject.alive else ""
+    other = met[0]
+    if theme.other is not None and theme.other.head not in theme.deed:
+        other = theme.other.a
+    scenery = painted.split(" ", 1)[1]
+    return [
+        theme.text if len(theme.text.split()) > 2 else f"{who}{deed} {here} {lights[0]}",
+        f"{scenery} {lights[1]}, {met[1 % len(met)]}",
+        f"{who}{deed} {here} {lights[2]}, close up",
+        f"{who} and {other} {painted} {lights[3]}",
+        f"{strangers[0]} {next_door} {lights[4]}",
+        f"{who} {next_door} {lights[5]}",
+        f"{who} and {met[3 % len(met)]} {here} {lights[0]}",
+        f"{who}{deed} {here} {_ending(theme)}",
+    ]
+
+
+def _met(theme: Theme, domain: str, rng: random.Random) -> list[str]:
+    """What may be met there, without what the theme has already."""
+    known = set(theme.text.lower().split()) | {theme.subject.head.split()[-1]}
     met = [
         c
         for c in COMPANIONS[domain]
-        if subject.head.split()[-1] not in c and (theme.other is None or theme.other.head not in c)
+        if not known & set(c.split())
+        or len(known & set(c.split()) - {"a", "an", "the", "of", "and", "on", "in", "with"}) == 0
     ]
     rng.shuffle(met)
-    who = subject.a if not subject.proper or subject.kind == "person" else subject.the
-    who = _painted_subject(theme)
-    here = f"{theme.preposition} {theme.place}" if theme.domain not in ("heart",) else f"in {_PAINTED[domain]}"
-    painted = _PAINTED[domain]
-    doing = f" {theme.doing}" if theme.doing and theme.subject.alive else ""
-    other = theme.other.a if theme.other is not None else met[0]
-    return [
-        theme.text,
-        f"{painted} {lights[1]}, {met[1 % len(met)]}",
-        f"{who}{doing} {here} {lights[2]}, close up",
-        f"{who} and {other} in {painted} {lights[3]}",
-        f"{met[2 % len(met)]} in {_NEXT_DOOR[domain]} {lights[4]}",
-        f"{who} in {_NEXT_DOOR[domain]} {lights[5]}",
-        f"{who} and {met[3 % len(met)]} {here} {lights[0]}",
-        f"{who}{doing} {here} {_ending(theme)}",
-    ]
+    return met or list(COMPANIONS["meadow"])
 
 
 def _ending(theme: Theme) -> str:
@@ -188,6 +202,8 @@ def _unowned(subject: Noun) -> str:
 def _painted_subject(theme: Theme) -> str:
     """The subject in words that can be painted: a feeling becomes its sign."""
     subject = theme.subject
+    if subject.kind == "place":
+        return f"the old town of {subject.head}"
     if subject.kind != "feeling":
         return (
             subject.a

@@ -15,10 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from dvms.text.reader import Noun, Theme, read, title
+from dvms.text.lexicon import MOODS, TRAITS
+from dvms.text.reader import Theme, read, title
 
 LINES: Final = (8, 12, 16)
-_LONGEST: Final = 11  # syllables that can be sung in a bar
+_LONGEST: Final = 12  # syllables that can be sung in a bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,10 @@ def write(text: str, seed: int, *, lines: int = 8, style: str | None = None) -> 
 
 
 def mood(theme: Theme) -> str:
-    """One or two words for how it feels."""
+    """One or two words for how it feels: the theme's own, else what follows from it."""
+    said = [word for word in re.findall(r"[a-z]+", theme.text.lower()) if word in MOODS]
+    if said:
+        return str(said[-1])
     by_concept = {
         "birthday": "joyful", "christmas": "warm and festive", "lullaby": "tender", "money": "bold and bright", "machine": "curious",
         "goodbye": "wistful", "love": "warm", "freedom": "hopeful", "fight": "heroic", "dance": "ecstatic", "music": "exuberant",
@@ -92,95 +96,87 @@ def _verse(theme: Theme, rng: random.Random, used: set[str], *, first: bool) -> 
     opening = _openings(theme) if first else _turns(theme)
     scenery = _scenery(theme, rng)
     lead = _take(opening, theme, rng, used) or _take(scenery, theme, rng, used)
-    rest = _take(scenery, theme, rng, used) or _take([["close"]], theme, rng, used)
+    rest = _take(scenery, theme, rng, used) or _take(["close"], theme, rng, used)
     return (*(lead or ()), *(rest or ()))
 
 
-def _openings(theme: Theme) -> list[list[str]]:
-    subject = theme.subject
-    groups: list[list[str]] = []
-    if theme.concept == "love" and subject.kind == "person":
-        groups.append(["open person_love"])
-    if subject.kind in ("vehicle", "food", "feeling"):
-        groups.append([f"open {subject.kind}"])
-    groups.append(["open alive"] if subject.alive else ["open thing"])
-    return groups
+def _openings(theme: Theme) -> list[str]:
+    kind = theme.subject.kind
+    groups = ["open person_love"] if theme.concept == "love" and kind == "person" else []
+    return [*groups, "open alive"] if theme.subject.alive else [*groups, f"open {kind}", "open thing"]
 
 
-def _turns(theme: Theme) -> list[list[str]]:
-    groups: list[list[str]] = []
-    if theme.wish:
-        groups.append(["turn wish"])
-    if theme.other is not None and not theme.doing:
-        groups.append(["turn other"])
-    if theme.doing and theme.subject.alive:
-        groups.append(["turn doing"])
-    if theme.other is not None:
-        groups.append(["turn other"])
-    groups.append(["turn alive"] if theme.subject.alive else ["turn thing"])
-    return groups
+def _turns(theme: Theme) -> list[str]:
+    groups = ["turn wish"] if theme.wish else []
+    acts = [f"act {theme.doing}", "turn doing"] if theme.doing and theme.subject.alive else []
+    other = ["turn other"] if theme.other is not None else []
+    traits = [f"trait {trait}" for trait in traits_of(theme)]
+    kind = [] if theme.subject.alive else [f"turn {theme.subject.kind}"]
+    return [*groups, *acts, *traits, *other, *kind, "turn alive" if theme.subject.alive else "turn thing"]
 
 
-def _scenery(theme: Theme, rng: random.Random) -> list[list[str]]:
-    """Groups in the order of how much they say about the theme; those at the same height are mixed."""
-    place, concept, time = f"land {theme.domain}", f"about {theme.concept}", f"time {theme.time}"
-    first = [place] if theme.domain != "heart" else []
+def traits_of(theme: Theme) -> list[str]:
+    """What kind of subject it is, by its adjectives."""
+    adjectives = set(theme.subject.long.lower().split()) | set(theme.text.lower().split()[:4])
+    return [name for name, words in TRAITS.items() if adjectives & words]
+
+
+def _scenery(theme: Theme, rng: random.Random) -> list[str]:
+    """Groups in the order of how much they say about the theme; the two closest ones in any order."""
+    first = [f"land {theme.domain}"] if theme.domain != "heart" else []
     if theme.concept:
-        first.append(concept)
-    second = [time] if theme.time else []
+        first.append(f"about {theme.concept}")
     rng.shuffle(first)
-    groups = [[name] for name in first] + [[name] for name in second]
-    return [*groups, [f"kind {theme.subject.kind}"], ["land heart"], ["close"]]
+    acts = [f"act {theme.doing}"] if theme.doing and not theme.subject.alive else []
+    time = [f"time {theme.time}"] if theme.time else []
+    return [*first, *acts, *time, f"kind {theme.subject.kind}", "land heart", "close"]
 
 
 def _chorus(theme: Theme, rng: random.Random, used: set[str]) -> tuple[str, ...]:
-    kind = theme.subject.kind
-    groups = []
-    if theme.concept == "love" and kind in ("person", "animal"):
-        groups.append("chorus love")
-    elif theme.concept not in ("love",):
-        groups.append(f"chorus {theme.concept}")
-    groups += [f"chorus {kind}", "chorus alive" if theme.subject.alive else "chorus thing"]
-    for group in groups:
+    kind, concept = theme.subject.kind, theme.concept
+    near = [f"chorus {theme.domain}"] if theme.domain != "heart" else []
+    if concept and (concept != "love" or kind in ("person", "animal", "feeling")):
+        near.append(f"chorus {concept}")
+    if kind in ("vehicle", "food", "feeling"):
+        near.append(f"chorus {kind}")
+    if concept in ("birthday", "lullaby"):
+        near = [f"chorus {concept}"]
+    rng.shuffle(near)
+    for group in [*near, "chorus heart"]:
         blocks = list(bank().get(group, ()))
         rng.shuffle(blocks)
         for block in blocks:
-            filled = [_fill(line, theme) for line in block]
-            if all(line is not None for line in filled):
-                lines = tuple(line for line in filled if line is not None)
+            lines = tuple(line for line in (_fill(line, theme) for line in block) if line is not None)
+            if len(lines) == len(block):
                 used.update(_last(line) for line in lines)
                 used.update(line.lower() for line in lines)
                 return lines
-    return ("Sing it once and sing it twice",)
+    raise AssertionError("every chorus of the last group fits every theme")
 
 
-def _take(groups: Sequence[Sequence[str]], theme: Theme, rng: random.Random, used: set[str]) -> tuple[str, ...] | None:
-    """A couplet from the first group that has one left. A group that has been drawn from goes to the back next time."""
-    best: tuple[int, tuple[str, ...]] | None = None
+def _take(groups: Sequence[str], theme: Theme, rng: random.Random, used: set[str]) -> tuple[str, ...] | None:
+    """A couplet of the first group that has one left; a group is drawn from again only when the next ones are far off."""
+    best: tuple[int, str, tuple[str, ...]] | None = None
     for rank, group in enumerate(groups):
-        options = [couplet for name in group for couplet in bank().get(name, ())]
+        options = list(bank().get(group, ()))
         rng.shuffle(options)
         for couplet in options:
-            filled = [_fill(line, theme) for line in couplet]
-            lines = tuple(line for line in filled if line is not None)
+            lines = tuple(line for line in (_fill(line, theme) for line in couplet) if line is not None)
             if len(lines) != len(couplet) or any(line.lower() in used for line in lines):
                 continue
-            ends = {_last(line) for line in lines}
-            if ends & used:
+            if {_last(line) for line in lines} & used:
                 continue
-            cost = rank + 3 * sum(1 for line in lines if line.lower().split()[0] in used and rank > 0)
-            drawn = sum(1 for name in group if f"#{name}" in used)
-            cost += 2 * drawn
+            cost = rank + (2 if f"#{group}" in used else 0)
             if best is None or cost < best[0]:
-                best = cost, (group[0], *lines)
+                best = cost, group, lines
             break
     if best is None:
         return None
-    name, *lines_ = best[1]
-    used.add(f"#{name}")
-    used.update(line.lower() for line in lines_)
-    used.update(_last(line) for line in lines_)
-    return tuple(lines_)
+    _, group, taken = best
+    used.add(f"#{group}")
+    used.update(line.lower() for line in taken)
+    used.update(_last(line) for line in taken)
+    return taken
 
 
 # --- filling
@@ -194,7 +190,7 @@ def _fill(line: str, theme: Theme) -> str | None:
     words: dict[str, str] = {
         "s": subject.the, "S": subject.the_long, "a": subject.a, "where": theme.where, "place": theme.place,
         "it": subject.it, "its": "their" if subject.plural else "its", "them": "them" if subject.plural else "it",
-        "doing": theme.doing, "Doing": theme.doing, "wish": theme.wish, "wish_up": theme.wish,
+        "v": subject.called, "doing": theme.doing, "Doing": theme.doing, "wish": theme.wish,
         "t": other.the if other else "", "T": other.the if other else "",
     }  # fmt: skip
     needed = set(re.findall(r"\{(\w+)\}", line))
@@ -202,25 +198,13 @@ def _fill(line: str, theme: Theme) -> str | None:
         return None
     text = re.sub(r"\[t:([^|\]]*)\|([^\]]*)\]", lambda m: m.group(2 if other is not None and other.plural else 1), line)
     text = re.sub(r"\[([^|\]]*)\|([^\]]*)\]", lambda m: m.group(2 if subject.plural else 1), text)
-    text = _address(text, subject)
-    short = re.sub(r"\{(\w+)\}", lambda m: words["s" if m.group(1) == "S" else m.group(1)], text)
+    words_short = {**words, "S": words["s"], "v": subject.head}
+    short = re.sub(r"\{(\w+)\}", lambda m: words_short[m.group(1)], text)
     full = re.sub(r"\{(\w+)\}", lambda m: words[m.group(1)], text)
     text = full if line_syllables(full) <= _LONGEST - 1 else short
     if line_syllables(text) > _LONGEST:
         return None
     return text[:1].upper() + text[1:]
-
-
-def _address(text: str, subject: Noun) -> str:
-    """Spoken to, a thing loses its article: `Oh the fox, run` becomes `Oh little fox, run`."""
-    called = subject.long if subject.proper or not subject.owner else f"{subject.owner} {subject.long}"
-    if subject.owner in ("its", "their", "his", "her"):
-        called = subject.long
-    return re.sub(
-        r"\b(Oh|oh|Hey, hey|Sleep now|Goodnight|Goodbye|Dance|Rise|Roll on|Go, go|Shine, shine|Happy birthday)(,?) \{s\}(?=,|$)",
-        lambda m: f"{m.group(1)}{m.group(2)} {called}",
-        text,
-    )
 
 
 def _last(line: str) -> str:
