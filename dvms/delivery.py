@@ -97,24 +97,33 @@ class AnswerRelays:
 
 
 async def host_is_public(host: str) -> bool:
-    """True where every address of the host is one of the public internet."""
+    """True where every address of the host is one of the public internet. False for a name that can't be resolved."""
+    addresses = await _addresses(host)
+    return host.endswith(".onion") or (bool(addresses) and all(map(public_address, addresses)))
+
+
+async def host_is_private(host: str) -> bool:
+    """True where every address of the host is one of this machine or its network."""
+    if host == "localhost" or host.endswith((".local", ".internal", ".localhost")):
+        return True
+    addresses = await _addresses(host)
+    return bool(addresses) and not any(map(public_address, addresses))
+
+
+async def _addresses(host: str) -> list[str]:
     try:
-        ipaddress.ip_address(host)
+        return [str(ipaddress.ip_address(host))]
     except ValueError:
         pass
-    else:
-        return public_address(host)
-    if host == "localhost" or host.endswith((".local", ".internal", ".localhost")):
-        return False
-    if host.endswith(".onion"):
-        return True
+    if host == "localhost" or host.endswith((".local", ".internal", ".localhost", ".onion")):
+        return []
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(_DNS_SECONDS):
             found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, TimeoutError, UnicodeError):
-        return False
-    return bool(found) and all(public_address(str(entry[4][0])) for entry in found)
+        return []
+    return [str(entry[4][0]) for entry in found]
 
 
 class FileShelf:

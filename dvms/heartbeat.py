@@ -11,7 +11,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from market.announcement import (
@@ -65,6 +65,7 @@ class Herald:
         self._key, self._profile, self._pool, self._clock = key, profile, pool, clock
         self._pulse, self._bits, self._spacing = pulse, bits, spacing
         self._sleep = sleep
+        self.protected = False  # NIP-70: for this node only, no relay may carry it on
         self._last_beat: Event | None = None
 
     async def run(self) -> None:
@@ -82,6 +83,10 @@ class Herald:
         )
         await self._pool.publish(gone, timeout=_WITHDRAW_SECONDS)
 
+    @property
+    def _mark(self) -> list[list[str]]:
+        return [["-"]] if self.protected else []
+
     async def _beat(self) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
@@ -91,7 +96,7 @@ class Herald:
                 await self._sleep(_LOOK_AGAIN)
                 due = loop.time()
                 continue
-            tags = [["queue", str(pulse.queue)]]
+            tags = [["queue", str(pulse.queue)], *self._mark]
             beat = build_heartbeat(
                 self._key, self._profile.d, created_at=self._clock(), status=pulse.status, extra_tags=tags
             )
@@ -107,10 +112,11 @@ class Herald:
     async def _announce(self) -> None:
         while True:
             now = self._clock()
+            profile = replace(self._profile, extra_tags=(*self._profile.extra_tags, *map(tuple, self._mark)))
             events = [
                 build_profile(self._key, self._profile, created_at=now),
                 build_relay_list(self._key, self._profile.relays, created_at=now),
-                build_announcement(self._key, self._profile, created_at=now),
+                build_announcement(self._key, profile, created_at=now),
             ]
             if self._bits:
                 events = [await self._mined(event, self._bits) for event in events]

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from dvms.boxlock import BoxLock
 from dvms.cashier import REFUNDS, Cashier
-from dvms.delivery import AnswerRelays, FileShelf, host_is_public
+from dvms.delivery import AnswerRelays, FileShelf, host_is_private
 from dvms.endings import Endings
 from dvms.engine import make_engine
 from dvms.heartbeat import PAUSED, Herald, Pulse
@@ -150,7 +150,7 @@ async def opened(
         async with AsyncExitStack() as stack:
             db = await Database.open(folder / "jobs.db", [OUTBOX_SCHEMA, SCHEMA, REFUNDS])
             stack.push_async_callback(db.close)
-            near, far = await _near_and_far(relays, first_is_own=True)
+            near, far = await _near_and_far(relays)
             free = (settings.price or 0) == 0
             pool = await stack.enter_async_context(Pool([*near, *(far if free else [])], key=key, clock=clock))
             outbox = Outbox(db, pool, clock)
@@ -164,10 +164,7 @@ async def opened(
             async with _tasks() as spawn:
                 spawn(door.run())
                 spawn(shift.run())
-                if not free and far:
-                    spawn(_admit(door, pool, far))
-                if settings.announce:
-                    spawn(herald.run())
+                spawn(_appear(herald, door, pool, [] if free else far, announce=settings.announce, free=free))
                 try:
                     async with asyncio.timeout(10):
                         await shift.listening.wait()
@@ -298,27 +295,35 @@ def _herald(
     return Herald(key, profile, pool, clock, pulse=pulse, bits=settings.announce_pow)
 
 
-async def _near_and_far(relays: Sequence[str], *, first_is_own: bool) -> tuple[list[str], list[str]]:
+async def _near_and_far(relays: Sequence[str]) -> tuple[list[str], list[str]]:
     """Relays of this node (the first, and all at private addresses), and relays of the world."""
     urls = list(dict.fromkeys(normalise(url) for url in relays))
-    public = [await host_is_public(urlsplit(url).hostname or "") for url in urls]
-    near = [url for n, (url, far) in enumerate(zip(urls, public, strict=True)) if not far or (n == 0 and first_is_own)]
+    private = [await host_is_private(urlsplit(url).hostname or "") for url in urls]
+    near = [url for n, (url, own) in enumerate(zip(urls, private, strict=True)) if own or n == 0]
     return near, [url for url in urls if url not in near]
 
 
-async def _admit(door: Door, pool: Pool, relays: Sequence[str]) -> None:
-    """Sell for a price on public relays only with a wallet of real money: credits of this box mean nothing there."""
-    while True:
-        try:
-            caps = (await door()).caps
-            break
-        except WalletError:
-            await asyncio.sleep(1)
-    if caps.real_money:
-        for url in relays:
-            pool.add(url)
-    else:
-        log.warning("the wallet holds credits, not Lightning: nothing priced is offered on %s", ", ".join(relays))
+async def _appear(herald: Herald, door: Door, pool: Pool, far: Sequence[str], *, announce: bool, free: bool) -> None:
+    """Step before the public: everywhere, or, with a price in credits of this box, nowhere but here.
+
+    Credits mean nothing elsewhere. So without real money nothing priced is offered on public relays, and what is
+    announced here carries the mark that keeps relays from passing it on (NIP-70).
+    """
+    if not free:
+        while True:
+            try:
+                caps = (await door()).caps
+                break
+            except WalletError:
+                await asyncio.sleep(0.5)
+        herald.protected = not caps.real_money
+        if caps.real_money:
+            for url in far:
+                pool.add(url)
+        elif far:
+            log.warning("the wallet holds credits, not Lightning: nothing priced is offered on %s", ", ".join(far))
+    if announce:
+        await herald.run()
 
 
 def _site(data: Path, name: str, key: SecretKey, pool: Pool, clock: Clock) -> Site:

@@ -4,7 +4,6 @@ import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 FONT = Path(__file__).resolve().parent / "assets" / "Nunito.ttf"
@@ -77,21 +76,22 @@ class Caption:
         plain = Image.new("RGBA", (width, tall), (0, 0, 0, 0))
         shade = Image.new("L", plain.size, 0)
         self.spans: list[tuple[float, float, int, int]] = []
-        self.gold = Image.new("RGBA", plain.size, (0, 0, 0, 0))
+        gold = Image.new("RGBA", plain.size, (0, 0, 0, 0))
         stroke = max(2, round(height * 0.005))
         for i, line in enumerate(lines):
             w = face.getlength(line)
             x, y = (width - w) / 2, pad + i * step
             self.spans.append((x, w, round(y - step * 0.1), round(y + step * 1.05)))
             ImageDraw.Draw(shade).text((x, y + stroke), line, font=face, fill=235, stroke_width=stroke * 2)
-            for sheet, colour in ((plain, WHITE), (self.gold, GOLD)):
+            for sheet, colour in ((plain, WHITE), (gold, GOLD)):
                 ImageDraw.Draw(sheet).text(
                     (x, y), line, font=face, fill=(*colour, 255), stroke_width=stroke, stroke_fill=(24, 16, 40, 230)
                 )
         shadow = Image.new("RGBA", plain.size, (10, 6, 24, 0))
         shadow.putalpha(shade.filter(ImageFilter.GaussianBlur(height * 0.012)).point(lambda v: v * 0.72))
         shadow.alpha_composite(plain)
-        self.white = shadow
+        self.white, self.alpha = shadow.convert("RGB"), shadow.getchannel("A")
+        self.gold_colours, self.gold_alpha = gold.convert("RGB"), gold.getchannel("A")
         self.y = round(height * 0.955 - tall + pad)
         self.total = sum(w for _, w, _, _ in self.spans) or 1.0
 
@@ -99,18 +99,20 @@ class Caption:
         if not self.start <= t < self.end:
             return
         fade = min(1.0, (t - self.start) / 0.18 + 0.05, (self.end - t) / 0.22)
-        mask = self.white.getchannel("A") if fade >= 1 else self.white.getchannel("A").point(lambda v: int(v * fade))
-        frame.paste(self.white.convert("RGB"), (0, self.y), mask)
-        filled = self.total * float(np.clip((t - self.t0) / max(0.1, self.t1 - self.t0), 0, 1))
+        frame.paste(self.white, (0, self.y), _faded(self.alpha, fade))
+        filled = self.total * min(1.0, max(0.0, (t - self.t0) / max(0.1, self.t1 - self.t0)))
         for x, w, top, bottom in self.spans:
             part = min(filled, w)
             filled -= part
             if part > 1:
-                piece = self.gold.crop((0, max(0, top), round(x + part), bottom))
-                alpha = piece.getchannel("A") if fade >= 1 else piece.getchannel("A").point(lambda v: int(v * fade))
-                frame.paste(piece.convert("RGB"), (0, self.y + max(0, top)), alpha)
+                box = (max(0, round(x) - 6), max(0, top), round(x + part), bottom)
+                frame.paste(self.gold_colours.crop(box), (box[0], self.y + box[1]), _faded(self.gold_alpha.crop(box), fade))
             if filled <= 0:
                 break
+
+
+def _faded(alpha: Image.Image, fade: float) -> Image.Image:
+    return alpha if fade >= 1 else alpha.point(lambda v: int(v * fade))
 
 
 class Title:
@@ -130,9 +132,10 @@ class Title:
             ImageDraw.Draw(sheet).text(
                 (x, y), line, font=face, fill=(*WHITE, 255), stroke_width=stroke, stroke_fill=(28, 18, 48, 220)
             )
-        self.image = Image.new("RGBA", sheet.size, (10, 6, 24, 0))
-        self.image.putalpha(shade.filter(ImageFilter.GaussianBlur(height * 0.022)).point(lambda v: v * 0.8))
-        self.image.alpha_composite(sheet)
+        image = Image.new("RGBA", sheet.size, (10, 6, 24, 0))
+        image.putalpha(shade.filter(ImageFilter.GaussianBlur(height * 0.022)).point(lambda v: v * 0.8))
+        image.alpha_composite(sheet)
+        self.colours, self.alpha = image.convert("RGB"), image.getchannel("A")
         self.y = round(height * 0.40 - tall / 2)
 
     def paint(self, frame: Image.Image, t: float) -> None:
@@ -140,5 +143,4 @@ class Title:
             return
         fade = max(0.0, min(1.0, (t - 0.15) / 0.45, (self.until - t) / 0.45))
         if fade > 0:
-            alpha = self.image.getchannel("A").point(lambda v: int(v * fade))
-            frame.paste(self.image.convert("RGB"), (0, self.y + round((1 - fade) * 6)), alpha)
+            frame.paste(self.colours, (0, self.y + round((1 - fade) * 6)), _faded(self.alpha, fade))

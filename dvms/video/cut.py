@@ -95,16 +95,11 @@ def _blend(a: Frame, b: Frame, t: float) -> Frame:
 
 
 def _dressed(raw: Frame, t: float, film: Film, captions: Sequence[Caption], title: Title | None) -> Frame:
-    """The frame with its pulse, words and fades."""
+    """The frame with its words, fades and pulse. A pulse crops it a little: the encoder scales it back."""
     image: Image.Image | None = None
-    strength = _pulse(t, film.sheet)
-    if strength > 0.0015:
-        w, h = film.width, film.height
-        x, y = w * strength / 2, h * strength / 2
-        image = Image.fromarray(raw).resize((w, h), Image.Resampling.BILINEAR, box=(x, y, w - x, h - y))
     showing = [c for c in captions if c.start <= t < c.end]
     if showing or (title is not None and t < title.until):
-        image = image or Image.fromarray(raw)
+        image = Image.fromarray(raw)
         if title is not None:
             title.paint(image, t)
         for caption in showing:
@@ -113,7 +108,12 @@ def _dressed(raw: Frame, t: float, film: Film, captions: Sequence[Caption], titl
     if fade < 1:
         image = image or Image.fromarray(raw)
         image = image.point(lambda v: int(v * max(0.0, fade)))
-    return raw if image is None else np.asarray(image)
+    out = raw if image is None else np.asarray(image)
+    crop = round(film.width * _pulse(t, film.sheet) / 2)
+    if crop:
+        rise = max(1, round(crop * film.height / film.width))
+        out = out[rise:-rise, crop:-crop]
+    return out
 
 
 def _pulse(t: float, sheet: Sheet) -> float:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 AUDIO_RATE = 44_100
 AUDIO_CHUNK = 1024
-# x264 settings: a clip that will be cut again may be larger, and must be quick.
-DRAFT = {"preset": "superfast", "crf": "18", "tune": "animation"}
-FINAL = {"preset": "veryfast", "crf": "21", "tune": "animation"}
+# x264 settings: a clip that will be cut again keeps a little more.
+DRAFT = {"preset": "veryfast", "crf": "19"}
+FINAL = {"preset": "veryfast", "crf": "21"}
 
 
 class Mp4:
@@ -47,6 +47,7 @@ class Mp4:
         if audio:
             self._audio = self._file.add_stream("aac", rate=AUDIO_RATE)
             self._audio.bit_rate = 192_000
+            self._audio.options = {"aac_coder": "fast"}
         self._heard = 0
 
     def __enter__(self) -> "Mp4":
@@ -70,8 +71,9 @@ class Mp4:
         return self.frames / self.fps
 
     def show(self, frame: "Image | NDArray[np.uint8]") -> None:
-        array = np.asarray(frame)
-        picture = av.VideoFrame.from_ndarray(array, format="rgb24")
+        """Append a frame. One of another size is scaled to the file's."""
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        picture = picture.reformat(width=self._video.width, height=self._video.height, format="yuv420p")
         picture.pts, picture.time_base = self.frames, Fraction(1, self.fps)
         self._mux(self._video.encode(picture))
         self.frames += 1

@@ -63,6 +63,17 @@ async def test_a_worker_makes_itself_known_and_withdraws(tmp_path, relay):
         assert await pool.fetch(Filter(authors=[key], kinds=[ANNOUNCEMENT]))
 
 
+async def test_what_costs_credits_is_not_offered_to_the_world(tmp_path, relay, bank):
+    async with Pool([relay]) as pool:
+        far = "wss://relay.example.com"
+        async with a_worker("Echo", tmp_path, [relay, far], wallet=Purse(bank), price=21) as running:
+            key = running.key.public
+            await until(lambda: _has(pool, key, {ANNOUNCEMENT, HEARTBEAT}))
+            for event in await pool.fetch(Filter(authors=[key], kinds=[ANNOUNCEMENT, HEARTBEAT])):
+                assert event.tagged("-") == [("-",)]
+            assert running.pool.relays == (relay,)
+
+
 async def _has(pool, key, kinds):
     return {event.kind for event in await pool.fetch(Filter(authors=[key], kinds=kinds))} == kinds
 

@@ -136,6 +136,22 @@ def stage_floor(rng: Rng, c: Canvas, p: Palette, base: float) -> Layer:
     return _planks(rng, c, base, "#7c2f9a", "#2c1058", p, "floor")
 
 
+def table(rng: Rng, c: Canvas, p: Palette, y: float) -> Layer:
+    """A wooden table top that fills the foreground."""
+    first = int(c.y(y))
+    top = _planks(rng, c, y, "#d9a066", "#b97d48", p, "table").image
+    h = top.height
+    a = np.asarray(top, np.float32)[..., :3] / 255
+    t = (np.arange(h, dtype=np.float32) / max(1, c.y(1.0) - first))[:, None, None]
+    cloth = rgb(("#f7f3ea", "#e9f0f5", "#fbe9e4")[int(rng.integers(3))]) * (rgb(p.ambient) * 0.5 + 0.5)
+    x = np.abs(((np.arange(c.w, dtype=np.float32) - c.pad) / c.width) - 0.5)[None, :, None]
+    runner = np.clip((0.36 + 0.10 * t - x) * c.width * 0.5, 0, 1) * np.clip((t - 0.10) * 60, 0, 1)
+    weave = 1 - 0.03 * (np.sin(t * 140) > 0.4)
+    a = a * (1 - runner * 0.94) + cloth * weave * runner * 0.94
+    edge = np.exp(-((t - 0.0) ** 2) * 4000) * 0.35
+    return Layer("table", to_image(a + (1 - a) * edge).convert("RGBA"), 0, first, 0.58)
+
+
 def rug(rng: Rng, c: Canvas, p: Palette, y: float) -> Layer:
     w, h = int(c.width * 0.62), int(c.height * 0.17)
     s = 2

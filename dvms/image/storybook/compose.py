@@ -8,16 +8,17 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dvms.image.storybook import figures, sprites, styles
-from dvms.image.storybook.figures import layer_for, natural_height, picture_of, ridden, scaled, with_item
+from dvms.image.storybook.figures import Holder, layer_for, natural_height, picture_of, ridden, scaled, with_item
 from dvms.image.storybook.light import LIGHTS
 from dvms.image.storybook.paint import Canvas, Layer, Palette, Rng, over
 from dvms.image.storybook.recipe import Recipe
-from dvms.image.storybook.scenery import HORIZON, Place
+from dvms.image.storybook.scenery import HORIZON, Place, needs_land
 from dvms.image.storybook.words import Meaning, Subject, understand
 
 MARGIN = 0.08  # of the height, around the frame, for the camera
 WATER = ("sea", "lake")
 AIRBORNE = ("space", "sky", "deep")
+ALIVE = ("animal", "person", "face", "cat", "monkey", "family")
 GROUND_BIRDS = ("penguin", "rooster", "duck", "swan", "turkey", "chicken", "baby chick", "hatching chick", "front-facing baby chick",
                 "flamingo", "peacock", "dodo", "goose", "owl", "feather", "wing")  # fmt: skip
 
@@ -203,7 +204,12 @@ class _Stage:
                 mount_height = height * min(1.35, max(0.8, natural_height(other)))
                 share = 0.86 if natural_height(other) <= 1.0 else 0.68
                 if figures.CYCLE.search(other.sprite.label):
-                    mount_height, share = height * 0.62, 1.35
+                    mount_height, share = height * 0.78, 0.98
+                elif other.sprite.label == "surfboard":
+                    mount_height, share = height * 0.50, 1.5
+                elif other.sprite.label == "broom":
+                    mount_height, share = height * 0.66, 1.2
+                    airborne = True
                 elif figures.BOARD.search(other.sprite.label):
                     mount_height, share = height * 0.36, 2.3
                 elif figures.HULL.search(other.sprite.label):
@@ -212,7 +218,7 @@ class _Stage:
                 image = ridden(image, mount, other.sprite.label, share)
                 ground_of = other
             elif other.relation in ("play", "hold", "read", "wear"):
-                image = with_item(image, other.sprite, thing, other.relation)
+                image = with_item(Holder(image, self._side(lead, mirrored)), other.sprite, thing, other.relation)
             elif other.relation == "atop":
                 base = scaled(thing, height * min(1.2, 0.55 * max(0.6, natural_height(other)) + 0.15))
                 group = figures.Group()
@@ -249,13 +255,28 @@ class _Stage:
             return False
         return x < 0.44
 
+    def _side(self, subject: Subject, mirrored: bool) -> int:
+        """0 for figures seen from the front, else which way they look."""
+        label = subject.sprite.label
+        from_front = figures.HEADS.match(label) and label not in figures.WHOLE_CATS
+        if from_front or subject.sprite.family != "animal" or not figures.FACES_LEFT.search(label):
+            return 0
+        return 1 if mirrored else -1
+
     def _height(self, subject: Subject, k: int, n: int) -> float:
         base = 0.50 if k == 0 else 0.40
         if n >= 3:
             base *= 0.88
         if self.wide < 1.1:
             base *= 0.86
-        return self.c.height * min(0.82, base * natural_height(subject))
+        tall = natural_height(subject)
+        if not any(s.sprite.family in ALIVE for s in self.subjects):
+            tall = max(tall, 0.95 * subject.size)  # things that are alone in the picture are its heroes
+        elif len(self.subjects) <= 2 and k == 0:
+            tall = max(tall, 0.68 * subject.size)
+        if self.place.tabletop:
+            base, tall = 0.42, max(0.75, min(tall, 1.0))
+        return self.c.height * min(0.82, base * tall)
 
     def _alone(self, subject: Subject, x: float, height: float, name: str, depth: float, k: int) -> list[Layer]:
         image = scaled(self._picture(subject, k), min(height, self.c.height * 0.86))
@@ -327,6 +348,10 @@ class _Stage:
             return "air", 0.70
         if flies and label != "owl":
             return "air", 0.64 if label != "rocket" else 0.74
+        if self.place.tabletop:
+            return "earth", 0.90 if depth >= 0.7 else 0.86
+        if place in WATER and self.place.ashore and needs_land(subject.sprite):
+            return "earth", near
         if place in WATER:
             if sub.startswith("place") or label in ("palm tree", "deciduous tree"):
                 return "earth", 0.86
@@ -334,7 +359,7 @@ class _Stage:
         if place == "beach" and (
             (sub in ("transport-water", "animal-marine") and label not in ("crab",)) or label.endswith("surfing")
         ):
-            return "water", 0.74
+            return "water", 0.70
         if sub.startswith("place"):
             return "earth", max(horizon + 0.10, 0.80)
         if place == "stage":

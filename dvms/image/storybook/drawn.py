@@ -1,4 +1,4 @@
-"""Three figures that the sprite set lacks, drawn as shaded shapes: lighthouse, windmill, hot air balloon."""
+"""Figures that the sprite set lacks, drawn as shaded shapes: lighthouse, windmill, hot air balloon, boards."""
 
 import math
 
@@ -90,7 +90,27 @@ def _hot_air_balloon(d: ImageDraw.ImageDraw, s: float) -> None:
         d.line([(s * 108, s * y), (s * 148, s * y)], "#8f5c31", int(s * 2))
 
 
-DRAW = {"lighthouse": _lighthouse, "windmill": _windmill, "hot air balloon": _hot_air_balloon}
+def _surfboard(d: ImageDraw.ImageDraw, s: float) -> None:
+    wave = [(s * x, s * (206 + 12 * math.sin(x / 17) + 0.04 * abs(x - 128))) for x in range(4, 253, 4)]
+    d.ellipse([s * 10, s * 168, s * 246, s * 214], "#f6f0e0")
+    d.ellipse([s * 18, s * 172, s * 238, s * 206], "#ff7a59")
+    d.ellipse([s * 30, s * 178, s * 226, s * 200], "#ffd166")
+    d.rectangle([s * 24, s * 187, s * 232, s * 191], "#fdf6e6")
+    d.polygon([*wave, (s * 244, s * 232), (s * 128, s * 246), (s * 12, s * 232)], "#8fdcf2")
+    d.line(wave, "#ffffff", int(s * 7))
+
+
+def _skateboard(d: ImageDraw.ImageDraw, s: float) -> None:
+    deck = [(8, 168), (30, 188), (226, 188), (248, 168), (252, 176), (230, 204), (26, 204), (4, 176)]
+    d.polygon([(s * x, s * y) for x, y in deck], "#e2503f")
+    d.rectangle([s * 28, s * 184, s * 228, s * 191], "#3b3f52")
+    for x in (66, 190):
+        d.rectangle([s * (x - 5), s * 202, s * (x + 5), s * 220], "#9aa0ad")
+        d.ellipse([s * (x - 19), s * 206, s * (x + 19), s * 244], "#ffd166")
+        d.ellipse([s * (x - 7), s * 218, s * (x + 7), s * 232], "#6b6f7d")
+
+
+DRAW = {"surfboard": _surfboard, "skateboard": _skateboard, "lighthouse": _lighthouse, "windmill": _windmill, "hot air balloon": _hot_air_balloon}
 
 
 def draw(name: str) -> Image.Image:

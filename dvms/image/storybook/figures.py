@@ -1,6 +1,7 @@
 """The things in the picture: bodies for heads, riders on mounts, hands that hold, and their place in the scene."""
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -111,7 +112,7 @@ class _Clay:
         return big.resize((big.width // 2, big.height // 2), Image.Resampling.LANCZOS)
 
 
-SHIRTS = ("#3f8fe0", "#e2574c", "#43a86b", "#f2a33a", "#8a63d2", "#2fb3b0", "#e76aa5", "#f0c63f")
+SHIRTS = ("#3f8fe0", "#e2574c", "#43a86b", "#f4f1ea", "#8a63d2", "#2fb3b0", "#e76aa5", "#3c6fc4")
 TROUSERS = ("#3b4a6b", "#5a4636", "#44545c", "#6b5a8a")
 HUMAN = re.compile(r"\b(baby|child|boy|girl|man|woman|person|turban|angel|Claus|cowboy|clown)\b|smiling|grinning")
 
@@ -237,38 +238,70 @@ LONG = re.compile(r"guitar|violin|banjo|saxophone|trumpet|flute|accordion")
 CARRIED_HIGH = re.compile(r"umbrella|balloon|kite|flag|lantern|torch|sparkler|fishing|bow|wand|dagger|sword|axe|candle")
 
 
-def with_item(holder: Image.Image, sprite: Sprite, item: Image.Image, relation: str) -> Image.Image:
-    """The holder with a thing in hand, at the chest, on the head or before the eyes."""
-    w, h = holder.size
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Somebody who can hold things. `side` is 0 for a figure seen from the front, -1 or 1 where it looks left or right."""
+
+    image: Image.Image
+    side: int = 0
+
+    def head(self) -> tuple[float, float, float]:
+        """(x from the middle, height of the eyes above the foot, width of the head), in pixels."""
+        w, h = self.image.size
+        if not self.side:
+            return 0.0, h * 0.70, w * 0.8
+        alpha = np.asarray(self.image.getchannel("A"))
+        front = slice(0, int(w * 0.5)) if self.side < 0 else slice(int(w * 0.5), w)
+        rows = np.where((alpha[:, front] > 120).any(1))[0]
+        top = int(rows.min()) if len(rows) else 0
+        band = np.where((alpha[top : top + max(2, int(h * 0.16)), front] > 120).any(0))[0]
+        left = int(band.min()) if len(band) else 0
+        right = int(band.max()) if len(band) else w // 2
+        return front.start + (left + right) / 2 - w / 2, h - top - h * 0.10, max(w * 0.2, float(right - left))
+
+
+def with_item(holder: Holder, sprite: Sprite, item: Image.Image, relation: str) -> Image.Image:
+    """The holder with a thing in hand or mouth, at the chest, on the head or before the eyes."""
+    w, h = holder.image.size
     group = Group()
     label = sprite.label
+    x, eyes, wide = holder.head()
     if relation == "wear":
-        group.put(holder, 0, 0)
+        group.put(holder.image, 0, 0)
+        small = 0.6 if holder.side else 1.0
         if re.search(r"glasses|goggles", label):
-            group.put(scaled(item, h * 0.16), 0, -h * 0.645)
-        elif "scarf" in label:
-            group.put(scaled(item, h * 0.26), 0, -h * 0.36)
+            group.put(scaled(item, max(h * 0.11, wide * 0.36 * small) if holder.side else h * 0.16), x, -eyes + h * 0.055)
+        elif re.search(r"scarf|stethoscope", label):
+            group.put(scaled(item, h * 0.26 * small), x, -eyes * 0.52)
         elif "headphone" in label:
-            group.put(scaled(item, h * 0.44), 0, -h * 0.56)
+            group.put(scaled(item, h * 0.44 * small), x, -eyes + h * 0.14)
         else:
-            group.put(scaled(item, h * 0.24), 0, -h * 0.90)
+            group.put(scaled(item, h * 0.25 * small), x, -h * 0.89 if not holder.side else -eyes - h * 0.05)
         return group.image()[0]
     if label == "umbrella":
         group.put(scaled(item, h * 0.85), w * 0.20, -h * 0.42)
-        group.put(holder, 0, 0)
+        group.put(holder.image, 0, 0)
         return group.image()[0]
     if re.search(r"balloon|kite", label):
-        group.put(scaled(item, h * 0.55), w * 0.55, -h * 0.62)
-        group.put(holder, 0, 0)
+        group.put(scaled(item, h * 0.50), w * 0.52, -h * 0.66)
+        group.put(holder.image, 0, 0)
         return group.image()[0]
-    group.put(holder, 0, 0)
-    if LONG.search(label):
+    group.put(holder.image, 0, 0)
+    if holder.side:
+        reach = holder.side * w * 0.44
+        if LONG.search(label) or re.search(r"drum|keyboard", label):
+            group.put(scaled(item, h * 0.46), reach * 0.9, 0)
+        else:
+            group.put(scaled(item, h * 0.34), reach, -h * 0.26)
+    elif LONG.search(label):
         turned = scaled(item, h * 0.48).rotate(-12, Image.Resampling.BICUBIC, expand=True)
         group.put(turned, w * (0.06 if "guitar" in label or "banjo" in label else 0.20), -h * 0.14)
     elif re.search(r"drum|keyboard", label):
         group.put(scaled(item, h * 0.42), 0, h * 0.05)
     elif re.search(r"book|laptop|scroll|newspaper|computer|palette", label):
         group.put(scaled(item, h * 0.34), 0, -h * 0.14)
+    elif re.search(r"ball$|football", label):
+        group.put(scaled(item, h * 0.28), w * 0.50, 0)
     elif CARRIED_HIGH.search(label):
         group.put(scaled(item, h * 0.46), w * 0.46, -h * 0.22)
     else:
@@ -277,7 +310,7 @@ def with_item(holder: Image.Image, sprite: Sprite, item: Image.Image, relation: 
 
 
 BOARD = re.compile(
-    r"skateboard|sled|roller|carpet|cloud|comet|snail|turtle|crocodile|fish|seal|ice$|rock|books|package"
+    r"skateboard|sled|roller|carpet|cloud|comet|snail|turtle|crocodile|fish|seal|ice$|\brock$|books|package"
 )
 CYCLE = re.compile(r"bicycle|motorcycle|scooter")
 HULL = re.compile(
@@ -292,13 +325,22 @@ def ridden(rider: Image.Image, mount: Image.Image, label: str, share: float) -> 
     up = scaled(rider, h * share)
     group = Group()
     if CYCLE.search(label):
+        group.put(up, 0, -h * 0.30)
         group.put(mount, 0, 0)
-        group.put(up, h * 0.02, -h * 0.36)
+    elif "surfboard" in label:
+        group.put(up, 0, -h * 0.55)
+        group.put(mount, 0, 0)
+    elif label == "broom":
+        group.put(mount.rotate(-38, Image.Resampling.BICUBIC, expand=True), 0, 0)
+        group.put(up, 0, -h * 0.30)
     elif BOARD.search(label):
         group.put(mount, 0, 0)
         group.put(up, 0, -h * 0.66)
     elif label == "hot air balloon":
         group.put(scaled(rider, h * 0.24), 0, -h * 0.06)
+        group.put(mount, 0, 0)
+    elif label == "rocket":
+        group.put(up, -h * 0.10, -h * 0.36)
         group.put(mount, 0, 0)
     elif HULL.search(label):
         group.put(up, 0, -h * (0.22 if "boat" in label or label == "canoe" else 0.45))

@@ -95,7 +95,10 @@ def to_english(text: str, language: str) -> str:
     out: list[str] = []
     last_thing = 0
     pieces = _cut(text, table, language) if language in WITHOUT_SPACES else _group(sprites.plain(text).split(), table)
+    small = _telltales().get(language, frozenset())
     for piece in pieces:
+        if piece in small and _scene_word(language, piece) is None:
+            continue
         if scene := _scene_word(language, piece):
             if scene.startswith("=") and language in ADJECTIVE_FOLLOWS:
                 out.insert(last_thing, scene[1:])

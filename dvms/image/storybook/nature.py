@@ -136,29 +136,34 @@ def aurora(rng: Rng, c: Canvas, horizon: float) -> Layer:
 
 
 def cloud(rng: Rng, width: float, p: Palette, shade: float) -> Image.Image:
-    """One puffy cloud, `width` pixels wide: lit from above, flat below."""
-    w, h = max(24, int(width)), max(14, int(width * 0.46))
+    """One soft cloud, `width` pixels wide: round heads above, lit from above, frayed and thin below."""
+    w, h = max(24, int(width)), max(16, int(width * 0.52))
     mask = Image.new("L", (w * 2, h * 2), 0)
     draw = ImageDraw.Draw(mask)
-    puffs = int(rng.integers(6, 10))
-    for k in range(puffs):
-        u = (k + 0.5) / puffs
-        r = h * 2 * (0.20 + 0.20 * np.sin(np.pi * u) * (0.6 + 0.6 * rng.random()))
-        px, py = w * 2 * (0.12 + 0.76 * u), h * 2 * 0.80 - r * (0.55 + 0.9 * np.sin(np.pi * u) * rng.random())
-        draw.ellipse([px - r, py - r, px + r, py + r], fill=255)
-    draw.rounded_rectangle([w * 0.16, h * 1.36, w * 1.84, h * 1.84], h * 0.24, fill=255)
-    small = mask.resize((w, h), Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(max(0.6, w / 190)))
-    a = np.asarray(small, np.float32) / 255
-    soft = blur(a, w / 16)
-    down = np.roll(soft, max(1, h // 7), 0)
-    lit = np.clip(0.62 + (soft - down) * 1.5 - np.linspace(-0.12, 0.42, h, dtype=np.float32)[:, None], 0, 1)[..., None]
-    low, high = (
-        mix(p.haze, p.sky[0][1], 0.22 + shade),
-        mix("#ffffff", p.sun, 0.35) * np.clip(rgb(p.ambient) + 0.05, 0, 1),
-    )
+    heads = int(rng.integers(3, 6))
+    for k in range(heads * 3):
+        u = 0.16 + 0.68 * ((k % heads) + 0.15 + 0.7 * rng.random()) / heads
+        swell = np.sin(np.pi * (u - 0.08) / 0.84)
+        r = h * 2 * (0.09 + 0.17 * swell * (0.55 + 0.45 * rng.random())) * (1.0 if k < heads else 0.72)
+        rise = h * 2 * 0.30 * swell * rng.random()
+        px, py = w * 2 * u, h * 2 * 0.64 - rise
+        draw.ellipse([px - r, max(2, py - r), px + r, py + r], fill=255)
+    draw.ellipse([w * 0.20, h * 1.10, w * 1.80, h * 1.52], fill=255)
+    body = np.asarray(mask.resize((w, h), Image.Resampling.BOX), np.float32) / 255
+    soft = blur(body, w / 34)
+    fray = noise(rng, w, h, 9, 3, 0.6)
+    down = np.linspace(0, 1, h, dtype=np.float32)[:, None]
+    wispy = np.clip((down - 0.50) * 3.2, 0, 1)
+    alpha = np.clip((soft - 0.42 - (fray - 0.5) * (0.28 + 0.55 * wispy)) * (5.2 - 3.2 * wispy) + 0.35, 0, 1)
+    alpha *= np.clip(soft * 3, 0, 1) * (1 - 0.75 * np.clip((down - 0.62) * 3.4, 0, 1))
+    volume = blur(body, w / 13)
+    light = volume - np.roll(volume, max(1, h // 6), 0)
+    lit = np.clip(0.66 + light * 1.25 + (fray - 0.5) * 0.20 - 0.55 * (down - 0.35), 0, 1)[..., None]
+    low = mix(mix(p.haze, p.sky[1][1], 0.25 + shade), "#ffffff", 0.0 if p.dark else 0.18)
+    high = mix("#ffffff", p.sun, 0.30) * np.clip(rgb(p.ambient) + 0.06, 0, 1)
     if p.dark or p.name == "storm":
-        high = mix(high, p.haze, 0.55)
-    return to_image(low * (1 - lit) + high * lit, a * 0.96)
+        high = mix(high, p.haze, 0.62)
+    return to_image(low * (1 - lit) + high * lit, alpha * (0.55 if p.dark else 0.95))
 
 
 def clouds(
@@ -204,35 +209,43 @@ def mountains(
     rng: Rng, c: Canvas, base: float, height: float, peaks: int, colour: Colour, p: Palette, fade: float, snow: bool,
     name: str, depth: float,
 ) -> Layer:  # fmt: skip
-    """Peaks with a lit and a shaded flank, snow above a ragged line."""
+    """Peaks one before another, each with a lit and a shaded flank and snow above a ragged line."""
     x = (np.arange(c.w, dtype=np.float32) - c.pad) / c.width
     at = (np.arange(peaks) + 0.5 + (rng.random(peaks) - 0.5) * 0.8) / peaks * 1.4 - 0.2
     tall = height * (0.50 + 0.50 * rng.random(peaks))
-    wide = tall * (0.85 + 0.5 * rng.random(peaks)) * c.height / c.width * 1.25
-    flank = tall[:, None] * (1 - np.abs(x[None, :] - at[:, None]) / wide[:, None])
-    jag = (line_noise(rng, c.w, 26, 4, 0.6) - 0.5) * 0.055
-    which = flank.argmax(0)
-    skyline = np.maximum(flank.max(0), height * 0.10 + 0.05 * line_noise(rng, c.w, 4, 3)) + jag * np.clip(
-        flank.max(0) / height, 0.2, 1
-    )
-    edge = c.y(base) - skyline.astype(np.float32) * c.height
-    first = max(0, int(edge.min()) - 1)
-    d = _below(c, edge, first)
-    rows = np.arange(first, c.h, dtype=np.float32)[:, None]
-    wobble = (line_noise(rng, c.h, 20, 4, 0.6)[first:, None] - 0.5) * 0.05
-    side = np.clip((x - at[which])[None, :] * 1.0 - wobble, -0.008, 0.008) / 0.016 + 0.5
-    n = noise(rng, c.w, c.h - first, 26, 3, 0.6)
-    light = 1.18 - 0.50 * side + (n - 0.5) * 0.30
-    colours = rgb(colour) * light[..., None]
-    if snow:
-        summit = (c.y(base) - tall[which] * c.height)[None, :]
-        line = summit + (tall[which] * c.height * 0.34)[None, :] + (n - 0.5) * 0.16 * c.height
-        s = np.clip((line - rows) / (0.012 * c.height), 0, 1)[..., None]
-        white = mix("#ffffff", p.haze, 0.12) * np.clip(rgb(p.ambient), 0, 1.02)
-        colours = colours * (1 - s) + white * (1.06 - 0.30 * side)[..., None] * s
-    mist = np.clip(fade + 0.45 * (rows - edge.min()) / (0.6 * c.height), 0, 0.93)[..., None]
-    colours = colours * (1 - mist) + rgb(p.haze) * mist
-    return Layer(name, to_image(colours, np.clip(d + 0.5, 0, 1)), 0, first, depth)
+    first = max(0, int(c.y(base - height * 1.04)))
+    last = min(c.h, int(c.y(base + 0.16)))
+    rows = np.arange(first, last, dtype=np.float32)[:, None]
+    n = noise(rng, c.w, last - first, 26, 3, 0.6)
+    foot = c.y(base)
+    colours = np.broadcast_to(rgb(p.haze), (last - first, c.w, 3)).astype(np.float32)
+    alpha = np.zeros((last - first, c.w), np.float32)
+    white = mix("#ffffff", p.haze, 0.12) * np.clip(rgb(p.ambient), 0, 1.02)
+    for k in np.argsort(-tall):
+        wide = tall[k] * (0.80 + 0.5 * rng.random()) * c.height / c.width * 1.3
+        jag = (line_noise(rng, c.w, 24, 4, 0.6) - 0.5) * 0.06 * tall[k] / height
+        edge = foot - (tall[k] * (1 - np.abs(x - at[k]) / wide) + jag) * c.height
+        span = np.where(edge < foot + 0.16 * c.height)[0]
+        if not len(span):
+            continue
+        a, b = int(span.min()), int(span.max()) + 1
+        mask = np.clip(rows - edge[None, a:b] + 0.5, 0, 1)
+        fall = np.clip((rows - (foot - tall[k] * c.height)) / (tall[k] * c.height), 0, 1)
+        crest = (line_noise(rng, last - first, 16, 4, 0.6)[:, None] - 0.5) * 0.10 * wide * (0.3 + fall)
+        side = np.clip(((x[None, a:b] - at[k]) - crest) / 0.012 + 0.5, 0, 1)
+        grain = n[:, a:b]
+        tone = rgb(colour) * (1.20 - 0.46 * side + (grain - 0.5) * 0.26)[..., None]
+        if snow:
+            line = 0.30 + (grain - 0.5) * 0.55 + 0.10 * side
+            s = np.clip((line - fall) * 12, 0, 1)[..., None]
+            tone = tone * (1 - s) + white * (1.06 - 0.30 * side)[..., None] * s
+        mist = np.clip(fade + 0.50 * fall, 0, 0.95)[..., None]
+        tone = tone * (1 - mist) + rgb(p.haze) * mist
+        m = mask[..., None]
+        colours[:, a:b] = colours[:, a:b] * (1 - m) + tone * m
+        alpha[:, a:b] = np.maximum(alpha[:, a:b], mask)
+    alpha *= np.clip((last - rows) / (0.10 * c.height), 0, 1)
+    return Layer(name, to_image(colours, alpha), 0, first, depth)
 
 
 def water(rng: Rng, c: Canvas, p: Palette, horizon: float, sun_x: float, calm: bool, name: str = "sea") -> Layer:

@@ -1,5 +1,7 @@
 """Places: each builds its layers, far to near, from painted nature, built things and small sprites as props."""
 
+import re
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -19,7 +21,8 @@ from dvms.image.storybook.paint import (
     tint,
     to_image,
 )
-from dvms.image.storybook.words import Meaning
+from dvms.image.storybook.sprites import Sprite
+from dvms.image.storybook.words import Meaning, Subject
 
 HORIZON = {
     "sea": 0.56, "beach": 0.50, "lake": 0.56, "snow": 0.62, "desert": 0.60, "city": 0.74, "forest": 0.66, "mount": 0.66,
@@ -28,12 +31,40 @@ HORIZON = {
 }  # fmt: skip
 
 
+def standing(meaning: Meaning) -> list[Subject]:
+    """The subjects that stand on their own feet: not those who ride, nor what is held."""
+    carried = {s.to for s in meaning.subjects if s.relation in ("ride", "inside")}
+    return [
+        s for i, s in enumerate(meaning.subjects)
+        if i not in carried and s.relation not in ("hold", "play", "read", "wear") and s.pose not in ("fly", "jump", "swim")
+    ]  # fmt: skip
+
+
+SWIMMERS = re.compile(
+    r"duck|swan|goose|seal|otter|beaver|crocodile|hippopotamus|turtle|mermaid|merman|merperson|swimming|surfing|rowing|surfboard|octopus|squid"
+    r"|polo|frog|balloon|heart|ring buoy|lighthouse|island"
+)
+
+
+def needs_land(sprite: Sprite) -> bool:
+    """True for what would sink."""
+    if sprite.subgroup in ("animal-marine", "transport-water", "transport-air", "sky-weather", "animal-bird", "animal-bug"):
+        return False
+    return SWIMMERS.search(sprite.label) is None and not sprite.subgroup.startswith("place")
+
+
+def _fits_table(sprite: Sprite) -> bool:
+    return sprite.family in ("food", "drink", "dishware", "writing", "money", "science", "game", "light", "book") and sprite.label != "ladder"
+
+
 class Place:
     """A place in the making: collects layers."""
 
     def __init__(self, rng: Rng, canvas: Canvas, palette: Palette, meaning: Meaning, banned: frozenset[str]) -> None:
         self.rng, self.c, self.p, self.meaning, self.banned = rng, canvas, palette, meaning, banned
         self.layers: list[Layer] = []
+        self.ashore = meaning.place in ("sea", "lake") and any(needs_land(s.sprite) for s in standing(meaning))
+        self.tabletop = meaning.place in ("room", "library", "kitchen") and all(_fits_table(s.sprite) for s in meaning.subjects)
         side = float(rng.choice([0.2, 0.27, 0.73, 0.8]))
         self.name = meaning.place or "meadow"
         self.horizon = HORIZON[self.name]
@@ -45,6 +76,8 @@ class Place:
 
     def build(self) -> list[Layer]:
         getattr(self, f"in_{self.name}")()
+        if self.tabletop:
+            self.add(built.table(self.rng, self.c, self.p, 0.72))
         self._weather()
         return self.layers
 
@@ -140,7 +173,7 @@ class Place:
         box = image.getchannel("A").getbbox()
         if box:
             soft = image.crop(box).filter(ImageFilter.GaussianBlur(c.height / 190))
-            self.add(Layer("leaves", soft, box[0], box[1], 1.0, "sway"))
+            self.add(Layer("foliage", soft, box[0], box[1], 1.0, "sway"))
 
     def _ground(
         self,
@@ -279,14 +312,14 @@ class Place:
         self.props(
             ("mushroom", "herb", "herb"), 9, (0.80, 0.98), (0.035, 0.07), 0.60, "undergrowth", 0.02, 0.9, keep_clear=0.4
         )
-        self.props(kinds[:1], 2, (1.0, 1.06), (0.85, 1.0), 0.9, "near trees", 0.0, 0.55, (-0.10, 0.0), motion="sway")
-        self.props(kinds[:1], 2, (1.0, 1.06), (0.85, 1.0), 0.9, "near trees", 0.0, 0.55, (1.0, 1.10), motion="sway")
+        self.props(kinds[:1], 2, (1.0, 1.06), (0.70, 0.86), 0.9, "near trees", 0.0, 0.70, (-0.12, -0.03), motion="sway")
+        self.props(kinds[:1], 2, (1.0, 1.06), (0.70, 0.86), 0.9, "near trees", 0.0, 0.70, (1.03, 1.12), motion="sway")
         self._frame_leaves()
 
     def _turn(self, layer: Layer) -> None:
         """Green leaves to autumn colours."""
         hsv = np.asarray(layer.image.convert("RGB").convert("HSV")).copy()
-        green = (hsv[..., 0] > 55) & (hsv[..., 0] < 125)
+        green = (hsv[..., 0] > 30) & (hsv[..., 0] < 125)
         shift = (np.sin(np.arange(hsv.shape[1]) / 37.0) * 9 + 18).astype(np.int16)
         hsv[..., 0] = np.where(green, np.broadcast_to(shift[None, :], green.shape).clip(4, 30), hsv[..., 0]).astype(
             np.uint8
@@ -327,6 +360,15 @@ class Place:
         self.add(nature.water(rng, c, p, self.horizon, self.sun[0], False))
         if any(s.sprite.subgroup == "place-building" for s in self.meaning.subjects):
             self._cliff()
+        elif self.ashore:
+            self._shore()
+
+    def _shore(self) -> None:
+        """Land in front of the water, for those who don't swim."""
+        p = self.p
+        pale = mix(p.land2, "#f3dcae", 0.45) * rgb(p.ambient)
+        self.add(nature.hill(self.rng, self.c, 0.80, 0.05, 2, pale, rgb(p.land), p.haze, 0.0, "ground", 0.5, 0.14, 30))
+        self.props(("rock", "herb"), 5, (0.90, 1.0), (0.04, 0.09), 0.62, "stones", 0.0, 0.9, keep_clear=0.45)
 
     def _cliff(self) -> None:
         """A rock in the sea for what can't swim."""
@@ -372,6 +414,8 @@ class Place:
             keep_clear=0.7,
             motion="sway",
         )
+        if self.ashore:
+            self._shore()
 
     def in_beach(self) -> None:
         p, rng, c = self.p, self.rng, self.c
@@ -517,17 +561,6 @@ class Place:
         self.add(built.floor(self.rng, self.c, self.p, self.horizon), built.rug(self.rng, self.c, self.p, 0.88))
         far = (0.86, 0.93) if side < 0.5 else (0.07, 0.14)
         self.props(("couch and lamp",), 1, (0.78, 0.78), (0.40, 0.40), 0.5, "couch", 0.0, 0.95, far)
-        self.props(
-            ("framed picture",) if "framed picture" in sprites.by_label() else ("mirror",),
-            1,
-            (0.42, 0.42),
-            (0.18, 0.18),
-            0.04,
-            "picture",
-            0.0,
-            0.95,
-            (0.5, 0.5),
-        )
         self.props(
             ("potted plant",),
             1,

@@ -44,8 +44,14 @@ LANGUAGES = tuple(
         "zh",
     ]
 )
-DRAWN = ("lighthouse", "windmill", "hot air balloon")  # made by `drawn.py`, not in the zip
-AS_SUBGROUP = {"lighthouse": "place-building", "windmill": "place-building", "hot air balloon": "transport-air"}
+DRAWN = ("lighthouse", "windmill", "hot air balloon", "surfboard", "skateboard")  # made by `drawn.py`, not in the zip
+AS_SUBGROUP = {
+    "lighthouse": "place-building",
+    "windmill": "place-building",
+    "hot air balloon": "transport-air",
+    "surfboard": "transport-water",
+    "skateboard": "transport-ground",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,8 @@ def _json(name: str) -> Any:
 def sprites() -> tuple[Sprite, ...]:
     """All sprites in the order of the tables; the drawn ones follow at the end."""
     listed = [Sprite(i, label, tuple(tags), sub, tuple(box)) for i, label, tags, sub, box in _json("sprites.json")]
-    return (*listed, *(Sprite(f"drawn:{n}", n, (), AS_SUBGROUP[n], (0, 0, 256, 256)) for n in DRAWN))
+    drawn = {n: Sprite(f"drawn:{n}", n, (), AS_SUBGROUP[n], (0, 0, 256, 256)) for n in DRAWN}
+    return (*(drawn.pop(sprite.label, sprite) for sprite in listed), *drawn.values())
 
 
 @cache

@@ -7,7 +7,7 @@ Plain data, ASCII English unless the name says otherwise. Sprite names are CLDR 
 ALIASES: dict[str, str | None] = {
     name: label
     for names, label in {
-        "queen": "princess", "king": "prince", "knight": "man guard", "samurai|shogun": "ninja",
+        "queen": "princess", "king": "prince", "samurai|shogun": "ninja",
         "pirate|pirates": "man supervillain", "cowboy": "cowboy hat face", "cowgirl": "cowboy hat face",
         "lighthouse|light house": "lighthouse", "windmill": "windmill", "cafe|coffee shop|diner|restaurant": None,
         "market|bazaar": "convenience store", "kitten|kitty|cats": "cat", "puppy|doggy|hound": "dog",
@@ -38,7 +38,7 @@ ALIASES: dict[str, str | None] = {
         "barista": "cook", "chef|baker": "cook", "doctor|nurse": "health worker", "hero|superhero": "superhero",
         "boy|kid": "boy", "girl|schoolgirl": "girl", "lady|woman|mother|mom|mum": "woman", "man|guy|father|dad": "man",
         "baby|infant|toddler": "baby", "person|people|someone|stranger|traveler|traveller|wanderer|hiker": "person walking",
-        "couple|lovers": "woman and man holding hands", "friends": "people holding hands", "detective|spy": "detective",
+        "couple|lovers": "woman and man holding hands", "friends|family|families|parents": "people holding hands", "detective|spy": "detective",
         "clown": "clown face", "mermaid": "mermaid", "fairy|fairies": "fairy", "elf": "elf", "gnome|dwarf|goblin": "elf",
         "santa|santa claus": "Santa Claus", "vampire|dracula": "vampire", "zombie": "zombie", "genie": "genie",
         "programmer|coder|hacker|developer": "technologist", "painter": "artist", "gardener": "farmer",
@@ -50,7 +50,7 @@ ALIASES: dict[str, str | None] = {
         "whale": "spouting whale", "orca": "whale", "fish|goldfish|fishes": "tropical fish", "jellyfish": "jellyfish",
         "squirrel|squirrels": "chipmunk", "turtle|tortoise": "turtle", "seashell|shell|shells": "spiral shell",
         "love": "red heart", "heart|hearts": "red heart", "peace": "dove", "freedom|liberty": "dove", "hope": "seedling",
-        "time": "hourglass not done", "music|song|melody|jazz": "musical notes", "dream|dreams": "crescent moon",
+        "time": "hourglass not done", "iceberg|ice floe": "ice", "bull": "ox",  "table|desk|chairs|chair": None, "party|picnic blanket": None, "picnic": "basket", "chess": "chess pawn", "granddaughter|daughter|sister": "girl", "grandson|son|brother": "boy", "cherry blossoms|cherry blossom|cherry tree|blossoms": None, "lighthouse keeper": "old man", "hearts": "red heart", "cave": None, "flames": "fire", "back": None, "keeper": None, "leaf": "leaf fluttering in wind", "bathtub|bath|tub": "bathtub", "noodle|noodles": "steaming bowl", "cooking": None, "partying|party animal": "partying face", "disco": None, "kids|children": "child", "kites": "kite", "soccer": "soccer ball", "basketball": "basketball", "tennis": "tennis", "baseball": "baseball", "music|song|melody|jazz": "musical notes", "dream|dreams": "crescent moon",
         "money|cash|wealth": "money bag", "idea|ideas|creativity": "light bulb", "war": "crossed swords",
         "justice": "balance scale", "victory|success": "trophy", "christmas": "Christmas tree", "birthday": "birthday cake",
         "halloween": "jack-o-lantern", "carnival|amusement park|fairground|fair": "ferris wheel", "circus": "circus tent",
@@ -62,12 +62,12 @@ ALIASES: dict[str, str | None] = {
         "hat": "top hat", "sunglasses|shades": "sunglasses", "glasses": "glasses", "scarf": "scarf", "crown": "crown",
         "headphones|headphone": "headphone", "backpack": "backpack", "umbrella|umbrellas|parasol": "umbrella",
         "laptop|computer": "laptop", "phone|smartphone": "mobile phone", "tv": "television", "football|soccer": "soccer ball",
-        "skateboard": "skateboard", "surfboard": "person surfing", "kite": "kite", "sled|sledge|sleigh": "sled",
+        "skateboard": "skateboard", "surfboard": "surfboard", "broom|broomstick": "broom", "palette": "artist palette", "bulb": "light bulb", "kite": "kite", "sled|sledge|sleigh": "sled",
         "anchor": "anchor", "map": "scroll", "letter": "envelope", "gift|present|gifts|presents": "wrapped gift",
         "crystal ball": "crystal ball", "potion": "alembic", "wand": "magic wand", "diamond|diamonds|jewel": "gem stone",
         "comet|meteor|shooting star|asteroid": "comet", "planet|saturn|planets": "ringed planet", "earth|globe": "globe showing Europe-Africa",
         "satellite": "satellite", "node|relay|server": "desktop computer", "ostrich": "dodo", "nostrich": "dodo", "volcano": "volcano",
-        "sushi": "sushi", "bread": "bread", "teddy|teddy bear": "teddy bear", "doll": "nesting dolls", "disco ball": "mirror ball",
+        "sushi": "sushi", "chocolate": "chocolate bar", "chocolate cake": "shortcake", "hot chocolate|cocoa": "hot beverage", "bread": "bread", "teddy|teddy bear": "teddy bear", "doll": "nesting dolls", "disco ball": "mirror ball",
         "city|town|village|street|forest|sea|ocean|beach|field|garden|river|lake|sky|night|day|rain|snow|winter": None,
         "fox|foxes": "fox", "wolf|wolves": "wolf", "bear|bears": "bear", "lion|lions": "lion", "panda|pandas": "panda",
         "frog|frogs|toad": "frog", "owl|owls": "owl", "penguin|penguins": "penguin", "elephant|elephants": "elephant",
@@ -86,18 +86,19 @@ PLACES: tuple[tuple[str, str], ...] = (
     ("deep", r"underwater|under the (sea|ocean|water|waves)|deep sea|seabed|sea floor|ocean floor|coral|reef|submarine|aquarium|atlantis"),
     ("moon", r"(on|over|across) the moon|moon surface|lunar|(on )?mars\b|martian|asteroid|alien (planet|world)"),
     ("space", r"(outer |deep )?space|galax(y|ies)|nebula|cosmos|cosmic|orbit(ing)?|universe|among the stars|milky way|interstellar"),
+    ("sky", r"(above|among|over|through|on) the clouds|in the (sky|clouds|air)|cloudscape|between (the )?clouds"),
     ("library", r"librar(y|ies)|bookshop|bookstore|archive"),
     ("kitchen", r"kitchen|bakery|baking|cooking"),
     ("stage", r"stage|concert|rock band|disco|night ?club|dance ?floor|orchestra|theatre|theater|karaoke|guitar solo|opera|gig|band playing|jazz club"),
     ("room", r"bedroom|living room|room|indoors?|classroom|office|lab(oratory)?|studio|desk|window ?sill|by the window|workshop|attic|caf[eé]|coffee shop|diner|restaurant|fireplace"),
-    ("city", r"city|cities|streets?|town|urban|skyline|downtown|cyberpunk|rooftops?|tokyo|new york|paris|london|market|traffic|skyscrapers?|metropolis|alley|boulevard"),
+    ("city", r"city|cities|streets?|street ?(lights?|lamps?)|lamp ?posts?|town|urban|skyline|downtown|cyberpunk|rooftops?|tokyo|new york|paris|london|market|traffic|skyscrapers?|metropolis|alley|boulevard"),
     ("snow", r"snow\w*|ice\b(?! cream)|icy|arctic|winter\w*|antarctic\w*|frozen|polar|northern lights|aurora|christmas|ski(s|ing|er)?\b|igloo|glacier|blizzard|tundra|frost\w*"),
     ("beach", r"beach\w*|shores?|island|tropical|surf(er|ing|board)?|seaside|sandcastle|lagoon|hawaii"),
     ("lake", r"lake|river|pond|stream|creek|riverside"),
     ("sea", r"sea|seas|ocean|coast\w*|waves?|harbou?r|lighthouse|boats?|ship|sail(s|ing|boat|or)?|pirates?( ship)?|whales?|dolphins?|bay"),
     ("desert", r"desert|dunes?|sahara|cactus|cacti|camel|pyramids?|canyon|oasis|wild west"),
     ("forest", r"forests?|woods?|woodland|jungle|rainforest|grove|trees|campfire|camping|mushrooms?|fairy|elf|elves|treehouse|orchard|swamp"),
-    ("sky", r"above the clouds|in the (sky|clouds|air)|clouds|hot.air balloons?|airplane|plane|soar\w*|heaven|flying (over|above|through|high)|sky\b"),
+    ("sky", r"clouds|hot.air balloons?|airplane|plane|soar\w*|heaven|flying (over|above|through|high)|sky\b"),
     ("mount", r"mountains?|mountain\w*|alps|alpine|peaks?|valley|volcano|cliffs?|castle|eagle|summit|highlands?"),
     ("meadow", r"meadow|fields?|garden|farm|park|prairie|pasture|village|countryside|hills?|picnic|flowers|grass\w*|spring"),
 )  # fmt: skip
@@ -142,7 +143,7 @@ WEATHER: dict[str, str] = {
 
 NUMBERS: dict[str, int] = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "dozen": 9,
-    "couple": 2, "pair": 2, "several": 4, "many": 6, "herd": 5, "flock": 6, "few": 3, "group": 4, "family": 3,
+    "couple": 2, "pair": 2, "several": 4, "many": 6, "herd": 5, "flock": 6, "few": 3, "group": 4,
     "swarm": 8, "pack": 4, "lots": 7, "hundred": 12, "hundreds": 12, "thousand": 12, "school": 6, "bunch": 4, "crowd": 8,
     "2": 2, "3": 3, "4": 4, "5": 5, "6": 6, "7": 7, "8": 8, "9": 9, "10": 10, "twins": 2, "dozens": 10, "some": 3,
 }  # fmt: skip
@@ -162,6 +163,18 @@ SIZES: dict[str, float] = {
     "gigantic": 1.7, "enormous": 1.6, "colossal": 1.7, "massive": 1.5, "tall": 1.2, "baby": 0.7, "miniature": 0.5,
 }  # fmt: skip
 
+# An animal with a trade ("panda chef"): the sprite of the trade -> what it has instead of a second figure.
+TOOLS_OF_TRADE: dict[str, tuple[str, str]] = {
+    "cook": ("shallow pan of food", "hold"), "ninja": ("dagger", "hold"), "man mage": ("magic wand", "hold"), "mage": ("magic wand", "hold"),
+    "woman mage": ("magic wand", "hold"), "prince": ("crown", "wear"), "princess": ("crown", "wear"), "detective": ("magnifying glass tilted left", "hold"),
+    "singer": ("microphone", "hold"), "artist": ("artist palette", "hold"), "health worker": ("stethoscope", "wear"), "pilot": ("goggles", "wear"),
+    "man pilot": ("anchor", "hold"), "farmer": ("sheaf of rice", "hold"), "construction worker": ("hammer", "hold"), "technologist": ("laptop", "read"),
+    "student": ("graduation cap", "wear"), "teacher": ("open book", "read"), "scientist": ("test tube", "hold"), "mechanic": ("wrench", "hold"),
+    "guard": ("military helmet", "wear"), "firefighter": ("rescue worker\u2019s helmet", "wear"), "police officer": ("billed cap", "wear"),
+    "man supervillain": ("pirate flag", "hold"), "astronaut": ("rocket", "ride"), "superhero": ("comet", "hold"), "judge": ("balance scale", "hold"),
+    "cowboy hat face": ("woman\u2019s hat", "wear"), "office worker": ("briefcase", "hold"), "Santa Claus": ("wrapped gift", "hold"), "clown face": ("balloon", "hold"),
+}  # fmt: skip
+
 # What stands between two things -> how they are put together.
 RELATIONS: tuple[tuple[str, str], ...] = (
     ("ride", r"rid(es?|ing|den)|rode|driv(es?|ing)|astride|on the back of|mounted on|pilot(s|ing)|steer(s|ing)|surfing on|skating on|sail(s|ing) (in|on|a)|on a|on an|aboard"),
@@ -169,7 +182,7 @@ RELATIONS: tuple[tuple[str, str], ...] = (
     ("play", r"play(s|ing)?|strum(s|ming)?|practi[cs](es|ing)|beating"),
     ("wear", r"wear(s|ing)?|dressed in|in (a|his|her) (?=\w*(hat|crown|glasses|scarf|coat))"),
     ("read", r"read(s|ing)?|writ(es|ing)|stud(ies|ying)|coding on|typing on|working on|paint(s|ing)|cooking|baking"),
-    ("hold", r"hold(s|ing)?|carr(y|ies|ying)|with (a|an|his|her|its|their|some|two)?|drink(s|ing)|eat(s|ing)|us(es|ing)|swing(s|ing)|wav(es|ing)|throw(s|ing)|juggl(es|ing)|guard(s|ing)|hugg?(s|ing)|sip(s|ping)|selling|offering|bringing|and (a|his|her) (cup|glass)"),
+    ("hold", r"hold(s|ing)?|carr(y|ies|ying)|with (a|an|his|her|its|their|some|two)?|drink(s|ing)|eat(s|ing)|us(es|ing)|swing(s|ing)|wav(es|ing)|throw(s|ing)|juggl(es|ing)|hugg?(s|ing)|sip(s|ping)|selling|offering|bringing|and (a|his|her) (cup|glass)"),
     ("under", r"(resting |sleeping |sitting |reading )?(under|beneath|below)"),
     ("over", r"(jump(s|ing)|fl(y|ies|ying)|leap(s|ing)|soar(s|ing)|float(s|ing)|hover(s|ing)) (over|above|across|past)|above|over"),
     ("atop", r"(sitting |standing |resting |perched |sleeping |dancing |balancing )?(on top of|atop|upon|on the top of|on the|on some|on)"),
@@ -187,6 +200,49 @@ POSES: dict[str, str] = {
 
 # Things that fit a hand; other things stand beside. Matched against CLDR subgroups.
 PORTABLE = r"food|drink|dishware|musical|book|light|writing|tool|sport|game|arts|phone|computer|money|mail|clothing|award|event|plant-flower|music|science|household|lock|sound|office|medical|heart|emotion|other-object"
+
+# Said before anything is looked up: trades and bands become somebody with something in hand.
+REPHRASED: tuple[tuple[str, str], ...] = (
+    (r"jazz (band|trio|quartet|musicians?)", "singer playing saxophone and man playing trumpet"),
+    (r"(rock|punk|metal|pop) ?band|the band|a band", "singer playing guitar and man playing drums"),
+    (r"violinist|fiddler", "singer playing violin"), (r"guitarist", "singer playing guitar"),
+    (r"pianist", "singer playing piano"), (r"drummer", "singer playing drums"), (r"saxophonist", "singer playing saxophone"),
+    (r"trumpeter", "singer playing trumpet"), (r"djs?", "singer wearing headphones"), (r"string quartet", "three singers playing violin"),
+    (r"knights?", "guard holding dagger"), (r"painter", "artist"), (r"reading to", "reading book to"), (r"flying (a )?kites?|kite flying", "holding kite"), (r"pilots? flying", "pilot"),
+    (r"surfing|surfs|surf(?= (a|the|on))", "riding surfboard on"), (r"skateboarding|skateboards(?! )", "riding skateboard"),
+    (r"(sledding|sledging)", "riding sled"), (r"cycling|biking", "riding bicycle"), (r"motorcycling", "riding motorcycle"),
+    (r"kayaking|canoeing|rowing( a boat)?", "riding canoe"), (r"ice.?skating|skating", "dancing"), (r"painting (a|the)", "holding palette near"),
+    (r"reads?(?! \w)|reading(?= (in|at|by|under))", "reading book"), (r"fishing", "holding fishing pole"),
+    (r"stargazing", "looking at telescope"), (r"boxing|boxer", "man holding boxing glove"), (r"taking (a )?(photos?|pictures?|selfies?)", "holding camera"),
+    (r"drinks? ?coffee|coffee drinking", "holding coffee"), (r"pumpkins?( patch)?", "jack-o-lantern"), (r"roller ?coaster", "roller coaster"),
+    (r"(witch|wizard) on a broom(stick)?", r"\1 riding broom"), (r"fairy ?tale", "magic"), (r"snow ?men", "snowman"),
+    (r"merry.go.round", "carousel horse"), (r"teddybear", "teddy bear"), (r"light ?bulbs?", "bulb"),
+)  # fmt: skip
+
+# Words of place, time, weather and light: the scenery draws them, they are no things to put in it.
+SCENERY = frozenset(
+    "library kitchen street streets cloud clouds morning evening fog mist club town reef wave waves storm rain snow ice snowfall space "
+    "shop store bakery bar pub restaurant diner school office market streetlight streetlights streetlamp lamppost lampposts lamp spotlight "
+    "lights light sun moon star stars sky horizon sunset sunrise dawn dusk night midnight noon day afternoon summer winter autumn spring "
+    "forest woods wood jungle desert dunes sand beach shore coast sea ocean lake river pond stream waterfall valley canyon cliff cliffs hill "
+    "hills mountain mountains peak meadow field fields garden park farm yard backyard grass lawn road path trail bridge room bedroom attic "
+    "classroom studio stage concert theatre theater hall arena galaxy nebula cosmos universe orbit world planet earth land country "
+    "city skyline rooftop rooftops roof alley harbor harbour port bay lagoon island shadow shadows wind breeze thunder aurora "
+    "fireworks firework weather season sunshine sunlight moonlight starlight rays ray glow mood atmosphere vibe feeling dream dreams reverie place scenery "
+    "petals leaves snowflakes snowflake raindrops puddle puddles darkness dark background floor wall walls ceiling air water "
+    "color colors palette detail quality lens camera angle perspective portrait anime ghibli disney pixar style lighting bokeh depth 3d "
+    "morning breakfast lunch dinner holiday adventure journey trip race game life child's kid's day's year's party celebration "
+    "kyoto paris london york tokyo cappadocia venice hawaii egypt africa japan china france germany spain italy brazil india texas "
+    "arctic antarctica alps sahara video clip song music band lyrics beat verse chorus film movie trailer cover album".split()
+)
+# Abstract ideas: shown by a symbol only where there is nothing else to show.
+ABSTRACT = frozenset(
+    "love peace freedom liberty hope time music song melody jazz dream dreams money cash wealth idea ideas creativity war justice victory "
+    "success hearts heart symphony rhythm tune lullaby courage joy happiness sadness memory memories".split()
+)
+
+# One thing in spite of its plural.
+SINGLE = frozenset("noodles glasses sunglasses headphones jeans fries scissors drums shorts socks shades goggles musical notes books".split())
 
 STOP = frozenset(
     [

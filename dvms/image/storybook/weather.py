@@ -39,7 +39,7 @@ def layers(
     if not inside and ("fireflies" in asked or p.name == "pastel"):
         out.append(_fireflies(rng, c, "#fff2a0" if p.dark else "#ffffff"))
     if "notes" in asked and place != "space":
-        out.append(_scatter(rng, c, "notes", ("musical note", "musical notes"), 7, 0.055, (0.10, 0.52)))
+        out.append(_scatter(rng, c, "notes", ("musical note", "musical notes"), 7, 0.055, (0.08, 0.50), "#fff4c2"))
     if p.name == "fog":
         out.append(_mist(rng, c, p))
     return out
@@ -77,12 +77,15 @@ def _scatter(
     count: int,
     size: float,
     rows: tuple[float, float] = (0.0, 1.0),
+    colour: str | None = None,
 ) -> Layer:
     image = Image.new("RGBA", (c.w, c.h), (255, 255, 255, 0))
     for _ in range(count):
         source = sprites.picture(sprites.by_label()[labels[int(rng.integers(len(labels)))]].id)
         h = max(4, int(size * c.height * (0.5 + 0.9 * rng.random())))
         small = source.resize((max(3, source.width * h // source.height), h), Image.Resampling.LANCZOS)
+        if colour:
+            small = flat(colour, np.asarray(small.getchannel("A"), np.float32) / 255)
         small = small.rotate(
             (rng.random() - 0.5) * (40 if name == "notes" else 300), Image.Resampling.BICUBIC, expand=True
         )

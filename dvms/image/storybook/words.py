@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from dvms.image.storybook import languages, sprites
 from dvms.image.storybook.sprites import Sprite
 from dvms.image.storybook.vocabulary import (
+    ABSTRACT,
     ALIASES,
     COLOURS,
     NUMBERS,
@@ -17,15 +18,19 @@ from dvms.image.storybook.vocabulary import (
     PORTABLE,
     POSES,
     RELATIONS,
+    REPHRASED,
+    SCENERY,
+    SINGLE,
     SIZES,
     STOP,
     STYLES,
     TIMES,
+    TOOLS_OF_TRADE,
     WEATHER,
 )
 
 MOST_SUBJECTS = 4
-SURE, LIKELY, PERHAPS = 0.66, 0.52, 0.4
+CERTAIN, SURE, PERHAPS = 0.8, 0.64, 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,22 +125,33 @@ def _whole(pattern: str, text: str) -> bool:
 
 
 def _english(text: str) -> Meaning:
-    words = text.split()
     style = _scan(STYLES, text)
-    place = _scan(PLACES, text) or next((p for p in map(sprites.place_of, words) if p), None)
-    time = _scan(TIMES, text) or next((t for t in map(sprites.time_of, words) if t), None)
-    weather = frozenset(name for name, pattern in WEATHER.items() if _whole(pattern, text))
+    for pattern, instead in REPHRASED:
+        text = re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", instead, text)
+    words = text.split()
     found = _mentions(words)
+    drawn = {i for item in found for i in range(item.start, item.end)}
+    others = [word for i, word in enumerate(words) if i not in drawn and word not in STOP]
+    place = _scan(PLACES, text) or next((p for p in map(sprites.place_of, others) if p), None)
+    time = _scan(TIMES, text) or next((t for t in map(sprites.time_of, others) if t), None)
+    weather = frozenset(name for name, pattern in WEATHER.items() if _whole(pattern, text))
     subjects = _related(words, found)
     return Meaning(tuple(subjects), place, time, style, weather, frozenset(words))
 
 
-def _look_up(phrase: str, last: str) -> tuple[Sprite, float] | None | bool:
-    """(sprite, confidence); False for a word with nothing to draw; None for an unknown word."""
+class _Nothing:
+    """A known word with nothing to draw."""
+
+
+NOTHING = _Nothing()
+
+
+def _look_up(phrase: str, last: str) -> tuple[Sprite, float] | _Nothing | None:
+    """The sprite and how sure it is meant; NOTHING for a word with nothing to draw; None for an unknown word."""
     for key in (phrase, last):
         if key in ALIASES:
             label = ALIASES[key]
-            return (sprites.by_label()[label], 1.0) if label else False
+            return (sprites.by_label()[label], 1.0) if label else NOTHING
     for key in (phrase, last):
         if found := sprites.named(key):
             return found, 1.0
@@ -145,40 +161,50 @@ def _look_up(phrase: str, last: str) -> tuple[Sprite, float] | None | bool:
     return None
 
 
+def _skipped(chunk: list[str]) -> bool:
+    """True for words that are never looked up by themselves."""
+    if len(chunk) == 1:
+        word = chunk[0]
+        return word in STOP or word in SCENERY or word in COLOURS or word in NUMBERS or len(word) < 2
+    for exact in (" ".join(chunk), " ".join([*chunk[:-1], singular(chunk[-1])])):
+        if exact in ALIASES or sprites.named(exact):
+            return False
+    return chunk[0] in STOP or chunk[-1] in STOP or chunk[0] in COLOURS or chunk[-1] in SCENERY or chunk[0] in SCENERY
+
+
 def _mentions(words: list[str]) -> list[_Found]:
+    """Things that are named, longest names first, in the order of the text; at most MOST_SUBJECTS."""
     used = [False] * len(words)
     found: list[_Found] = []
     weak: list[_Found] = []
     for length in (3, 2, 1):
         for i in range(len(words) - length + 1):
-            if any(used[i : i + length]):
-                continue
             chunk = words[i : i + length]
-            if length == 1 and (chunk[0] in STOP or chunk[0] in COLOURS or chunk[0] in NUMBERS):
-                continue
-            if length > 1 and (
-                (chunk[0] in STOP and chunk[0] not in ("light", "shooting", "steam", "hot")) or chunk[-1] in STOP
-            ):
+            if any(used[i : i + length]) or _skipped(chunk):
                 continue
             phrase = " ".join(chunk)
             answer = _look_up(phrase, " ".join([*chunk[:-1], singular(chunk[-1])]))
-            if answer is None or (length > 1 and answer is not False and answer[1] < 0.8):  # type: ignore[index]
-                continue
-            if answer is False:
+            if isinstance(answer, _Nothing):
                 used[i : i + length] = [True] * length
-                continue
-            sprite, score = answer  # type: ignore[misc]
-            item = _qualified(_Found(i, i + length, sprite, phrase, score), words)
-            if score >= SURE or (score >= LIKELY and len(chunk[0]) > 3):
-                used[i : i + length] = [True] * length
-                found.append(item)
-            elif score >= PERHAPS and len(chunk[0]) > 3:
-                weak.append(item)
-    if not found:
-        found = sorted(weak, key=lambda f: -f.score)[:2]
-    found.sort(key=lambda f: f.start)
+            elif answer is not None:
+                sprite, score = answer
+                item = _qualified(_Found(i, i + length, sprite, phrase, score), words)
+                if score >= (SURE if length == 1 else CERTAIN):
+                    used[i : i + length] = [True] * length
+                    found.append(item)
+                elif length == 1 and score >= PERHAPS and len(phrase) > 3:
+                    weak.append(item)
+    concrete = [item for item in found if item.word not in ABSTRACT]
+    if not concrete:
+        concrete = found or sorted(weak, key=lambda item: -item.score)[:2]
+    concrete.sort(key=lambda item: item.start)
+    for i in range(len(concrete) - 1):  # "samurai cat": the cat first, then its trade
+        one, two = concrete[i], concrete[i + 1]
+        if one.sprite.label in TOOLS_OF_TRADE and one.end == two.start and two.sprite.family == "animal":
+            two.start, two.end, one.start, one.end = one.start, one.start + 1, one.start + 1, two.end
+            two.count, concrete[i], concrete[i + 1] = max(one.count, two.count), two, one
     unique: dict[str, _Found] = {}
-    for item in found:
+    for item in concrete:
         unique.setdefault(item.sprite.id, item)
     return list(unique.values())[:MOST_SUBJECTS]
 
@@ -196,10 +222,10 @@ def _qualified(item: _Found, words: list[str]) -> _Found:
             if word in ("the", "a", "an"):
                 continue
             break
-        elif word not in STOP and word != "of":
-            continue
+        elif word.endswith("ing") or word in ALIASES or sprites.named(word) is not None:
+            break
     last = item.word.split()[-1]
-    if item.count == 1 and singular(last) != last and sprites.named(item.word) is None:
+    if item.count == 1 and singular(last) != last and last not in SINGLE and sprites.named(item.word) is None:
         item.count, item.plural = 3, True
     return item
 
@@ -212,28 +238,64 @@ def _related(words: list[str], found: list[_Found]) -> list[Subject]:
     """Join neighbours by the words that stand between them, and give each its pose."""
     subjects: list[Subject] = []
     for i, item in enumerate(found):
+        if tool := _tool_of_trade(found, i):
+            subjects.append(tool)
+            continue
         nearest = found[i + 1].start if i + 1 < len(found) else len(words)
         after = " ".join(words[item.end : min(nearest, item.end + 5)])
         before = " ".join(words[max(found[i - 1].end if i else 0, item.start - 2) : item.start])
         pose = next((n for n, p in POSES.items() if _whole(p, after) or _whole(p, before)), None)
-        relation = None
+        relation, to = None, None
         if i:
             between = " ".join(words[found[i - 1].end : item.start])
-            relation = next((n for n, p in RELATIONS if _whole(p, between)), None)
-            relation = _fitting(relation, found[i - 1].sprite, item.sprite)
+            relation = _last_relation(between)
+            to = _partner(subjects)
+            relation = _fitting(relation, found[to].sprite, item.sprite)
         subjects.append(
             Subject(
-                item.sprite, item.word, item.count, item.colour, item.size, pose, relation, i - 1 if relation else None
+                item.sprite, item.word, item.count, item.colour, item.size, pose, relation, to if relation else None
             )
         )
     return subjects
+
+
+def _tool_of_trade(found: list[_Found], i: int) -> Subject | None:
+    """For the second half of "panda chef" or the first of "samurai cat": what the animal has for it."""
+    item = found[i]
+    trade = TOOLS_OF_TRADE.get(item.sprite.label)
+    if trade is None or i == 0 or found[i - 1].end != item.start:
+        return None
+    if found[i - 1].sprite.family not in ("animal", "cat", "monkey", "face"):
+        return None
+    return Subject(sprites.by_label()[trade[0]], item.word, relation=trade[1], to=i - 1)
+
+
+def _last_relation(between: str) -> str | None:
+    """The relation said last before the thing; of two at the same place the earlier in the list."""
+    best, where = None, -1
+    for name, pattern in RELATIONS:
+        for match in re.finditer(rf"(?<!\w)(?:{pattern})(?!\w)", between):
+            if match.start() > where:
+                best, where = name, match.start()
+    return best
+
+
+def _partner(subjects: list[Subject]) -> int:
+    """Whose relation it is: the last subject, or the one who holds that."""
+    last = len(subjects) - 1
+    while subjects[last].relation in ("hold", "play", "read", "wear"):
+        to = subjects[last].to
+        if to is None:
+            break
+        last = to
+    return last
 
 
 RIDEABLE = re.compile(
     r"horse|unicorn|elephant|camel|donkey|whale|dolphin|dragon|dinosaur|T-Rex|sauropod|turtle|llama|zebra|giraffe|bison|ox\b"
     r"|rocket|saucer|bicycle|motorcycle|scooter|skateboard|sled|sailboat|canoe|boat|ship|tractor|tiger|lion|bear|wolf|deer"
     r"|snail|swan|goose|eagle|duck|shark|fish|seal|cow|pig\b|ram|ewe|goat|rhino|hippo|mammoth|kangaroo|automobile|car\b|balloon"
-    r"|broom|comet|cloud|moon|locomotive|carousel|taxi|minibus|truck|airplane|helicopter|wheelchair|crocodile|moose|octopus|skates?"
+    r"|broom|surfboard|comet|cloud|moon|locomotive|carousel|taxi|minibus|truck|airplane|helicopter|wheelchair|crocodile|moose|octopus|skates?"
 )
 VESSEL = re.compile(
     r"boat|canoe|ship|balloon|basket|bucket|hot beverage|teacup|car\b|automobile|taxi|minibus|bus|locomotive|rocket|saucer|bathtub|sled"
@@ -254,9 +316,9 @@ def _fitting(relation: str | None, first: Sprite, second: Sprite) -> str | None:
     if relation == "atop":
         return "atop" if not second.subgroup.startswith(("plant", "sky")) else None
     if relation in ("hold", "play", "read", "wear"):
-        if not _portable(second):
+        if not _portable(second) and label not in ("umbrella", "balloon", "kite", "red paper lantern", "broom", "rose", "leaf fluttering in wind"):
             return None
-        if second.subgroup == "clothing" and re.search(r"hat|cap|crown|glasses|goggles|helmet|scarf|headphone", label):
+        if second.subgroup == "clothing" and re.search(r"hat|cap|crown|glasses|goggles|helmet|scarf|headphone|helmet|mask", label):
             return "wear"
         return relation if animate else None
     return relation
