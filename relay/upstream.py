@@ -145,7 +145,10 @@ class Link:
             "url": self.settings.url,
             "direction": self.settings.direction,
             "state": self._connection.state,
-            "even": not progress.dirty and bool(progress.finished) and self._outgoing.empty(),
+            "even": bool(progress.finished)
+            and not (progress.dirty or self._catching_up)
+            and self._outgoing.empty()
+            and self._connection.state == "up",
             "method": progress.method,
             "caught_up_at": progress.finished,
             "received": counts.received,

@@ -371,3 +371,10 @@ async def test_a_full_disk_is_said_and_survived(small_disk: Path, key: SecretKey
             assert len(await answer.read()) == 100_000
         await BlossomClient(r.http, key).delete(sha(b"a" * 100_000))
         assert (await put(r, key, b"b" * 150_000)).status == 201
+
+
+async def test_an_admin_may_delete_anybodys_file(start: Start, key: SecretKey, other: SecretKey) -> None:
+    r = await start(admins=[other.public])
+    blob = await BlossomClient(r.http, key).upload(b"bad")
+    await BlossomClient(r.http, other).delete(blob.sha256)
+    assert not await BlossomClient(r.http, key).has(blob.sha256)

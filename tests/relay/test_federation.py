@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 from nostr import Event, Filter, SecretKey, nip65
 from nostr.client import Connection
 from nostr.clock import system_clock
+from relay import upstream as links
 from relay.settings import Upstream
 from tests.nostr.small_relay import SmallRelay
 from tests.relay.conftest import Running, Start, running
@@ -309,3 +310,30 @@ async def stored(url: str) -> set[str]:
 
     async with Connection(url) as c:
         return {event.content async for event in pages(c, Filter(kinds=[1]))}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A data folder on a disk of its own, too small at first."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+async def test_a_full_disk_delays_and_loses_nothing(
+    start: Start, key: SecretKey, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "_SOON", 0.5)
+    far = await start(tmp_path / "far")
+    await give(far.url, *(note(key, f"{n} " + "x" * 20_000) for n in range(200)))
+    async with running(small_disk, upstream=[upstream(far.url, "down")]) as near:
+        state = near.relay.status_parts["upstream"]
+        await until(lambda: state()[0]["error"].startswith("error:"), "the disk is full", 30)
+        await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+        await until(lambda: even(near), "even after there is room", 30)
+        async with near.client() as c:
+            assert await c.count({"kinds": [1]}) == 200
