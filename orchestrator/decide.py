@@ -234,7 +234,7 @@ def _take_in_purchase(
         return
     if turn.run.phase is not Phase.RUNNING:
         return
-    if isinstance(given, Capped) and attempt.state is State.ACCEPTED:
+    if isinstance(given, Capped) and (unit, attempt) in _owed(turn.run):
         turn.note("declined", unit, attempt, reason=given.reason)
     if unit.over:
         return

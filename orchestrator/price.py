@@ -14,6 +14,7 @@ from orchestrator.errors import QuoteError
 
 DRAWS = 500
 STEP = 0.05
+LEAST_CHANCE = 0.2  # below it a promise would be a lie
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +76,18 @@ def quote(
 ) -> Quote:
     """The price of a plan; `load` is the share of our capacity in use. QuoteError if a fixed price loses money."""
     expected, chance = expectation(lines, rules)
+    if chance < LEAST_CHANCE:
+        raise QuoteError(f"it would succeed in {chance:.0%} of cases only; better providers are needed")
     spends = simulate(lines, rules, seed)
     wanted = max(rules.min_margin, max(rules.min_margin, margin) * load_factor(load))
     if fixed_msat is not None:
         price = fixed_msat
-        if price < expected / max(chance, 1e-9) * (1 + rules.min_margin):
+        if price < expected / chance * (1 + rules.min_margin):
             raise QuoteError("the fixed price of this recipe does not cover what its steps cost now")
     else:
-        wanted = _safe_margin(expected / max(chance, 1e-9), wanted, spends, rules)
-        price = _whole_sat(max(min_msat, expected / max(chance, 1e-9) * (1 + wanted)))
-    real = price / (expected / max(chance, 1e-9)) - 1 if expected else 0.0
+        wanted = _safe_margin(expected / chance, wanted, spends, rules)
+        price = _whole_sat(max(min_msat, expected / chance * (1 + wanted)))
+    real = price / (expected / chance) - 1 if expected else 0.0
     return Quote(
         price_msat=price,
         expected_msat=round(expected),

@@ -353,3 +353,7 @@ def _pydantic_problem(error: Any) -> str:
             continue
         place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
     return f"{place or 'recipe'}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+
+
+if __name__ == "__main__":
+    print(json.dumps(editor_schema(), indent=2))
