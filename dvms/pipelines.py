@@ -173,7 +173,12 @@ def run(pipe: Any, progress: Progress, span: tuple[float, float], preview: Previ
         if progress.cancelled:
             raise _Stop
         progress(span[0] + (span[1] - span[0]) * min(1.0, (step + 1) / total), f"step {step + 1} of {total}")
-        if preview is not None and latents is not None and shown < PREVIEWS and (step + 1) * (PREVIEWS + 1) >= (shown + 1) * total:
+        if (
+            preview is not None
+            and latents is not None
+            and shown < PREVIEWS
+            and (step + 1) * (PREVIEWS + 1) >= (shown + 1) * total
+        ):
             shown += 1
             preview(latents)
 

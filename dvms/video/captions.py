@@ -106,7 +106,9 @@ class Caption:
             filled -= part
             if part > 1:
                 box = (max(0, round(x) - 6), max(0, top), round(x + part), bottom)
-                frame.paste(self.gold_colours.crop(box), (box[0], self.y + box[1]), _faded(self.gold_alpha.crop(box), fade))
+                frame.paste(
+                    self.gold_colours.crop(box), (box[0], self.y + box[1]), _faded(self.gold_alpha.crop(box), fade)
+                )
             if filled <= 0:
                 break
 

@@ -110,7 +110,13 @@ def _skateboard(d: ImageDraw.ImageDraw, s: float) -> None:
         d.ellipse([s * (x - 7), s * 218, s * (x + 7), s * 232], "#6b6f7d")
 
 
-DRAW = {"surfboard": _surfboard, "skateboard": _skateboard, "lighthouse": _lighthouse, "windmill": _windmill, "hot air balloon": _hot_air_balloon}
+DRAW = {
+    "surfboard": _surfboard,
+    "skateboard": _skateboard,
+    "lighthouse": _lighthouse,
+    "windmill": _windmill,
+    "hot air balloon": _hot_air_balloon,
+}
 
 
 def draw(name: str) -> Image.Image:

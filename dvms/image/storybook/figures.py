@@ -270,7 +270,9 @@ def with_item(holder: Holder, sprite: Sprite, item: Image.Image, relation: str) 
         group.put(holder.image, 0, 0)
         small = 0.6 if holder.side else 1.0
         if re.search(r"glasses|goggles", label):
-            group.put(scaled(item, max(h * 0.11, wide * 0.36 * small) if holder.side else h * 0.16), x, -eyes + h * 0.055)
+            group.put(
+                scaled(item, max(h * 0.11, wide * 0.36 * small) if holder.side else h * 0.16), x, -eyes + h * 0.055
+            )
         elif re.search(r"scarf|stethoscope", label):
             group.put(scaled(item, h * 0.26 * small), x, -eyes * 0.52)
         elif "headphone" in label:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (word lists)
 """Which language a prompt is in, and its words for places, times, colours and numbers."""
 
 import re

@@ -1,7 +1,7 @@
 """Painted nature: sky, stars, clouds, hills, mountains, water. Each function returns one layer of the canvas."""
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
 
 from dvms.image.storybook.paint import (
     Array,

@@ -48,13 +48,23 @@ SWIMMERS = re.compile(
 
 def needs_land(sprite: Sprite) -> bool:
     """True for what would sink."""
-    if sprite.subgroup in ("animal-marine", "transport-water", "transport-air", "sky-weather", "animal-bird", "animal-bug"):
+    if sprite.subgroup in (
+        "animal-marine",
+        "transport-water",
+        "transport-air",
+        "sky-weather",
+        "animal-bird",
+        "animal-bug",
+    ):
         return False
     return SWIMMERS.search(sprite.label) is None and not sprite.subgroup.startswith("place")
 
 
 def _fits_table(sprite: Sprite) -> bool:
-    return sprite.family in ("food", "drink", "dishware", "writing", "money", "science", "game", "light", "book") and sprite.label != "ladder"
+    return (
+        sprite.family in ("food", "drink", "dishware", "writing", "money", "science", "game", "light", "book")
+        and sprite.label != "ladder"
+    )
 
 
 class Place:
@@ -64,7 +74,9 @@ class Place:
         self.rng, self.c, self.p, self.meaning, self.banned = rng, canvas, palette, meaning, banned
         self.layers: list[Layer] = []
         self.ashore = meaning.place in ("sea", "lake") and any(needs_land(s.sprite) for s in standing(meaning))
-        self.tabletop = meaning.place in ("room", "library", "kitchen") and all(_fits_table(s.sprite) for s in meaning.subjects)
+        self.tabletop = meaning.place in ("room", "library", "kitchen") and all(
+            _fits_table(s.sprite) for s in meaning.subjects
+        )
         side = float(rng.choice([0.2, 0.27, 0.73, 0.8]))
         self.name = meaning.place or "meadow"
         self.horizon = HORIZON[self.name]

@@ -316,9 +316,19 @@ def _fitting(relation: str | None, first: Sprite, second: Sprite) -> str | None:
     if relation == "atop":
         return "atop" if not second.subgroup.startswith(("plant", "sky")) else None
     if relation in ("hold", "play", "read", "wear"):
-        if not _portable(second) and label not in ("umbrella", "balloon", "kite", "red paper lantern", "broom", "rose", "leaf fluttering in wind"):
+        if not _portable(second) and label not in (
+            "umbrella",
+            "balloon",
+            "kite",
+            "red paper lantern",
+            "broom",
+            "rose",
+            "leaf fluttering in wind",
+        ):
             return None
-        if second.subgroup == "clothing" and re.search(r"hat|cap|crown|glasses|goggles|helmet|scarf|headphone|helmet|mask", label):
+        if second.subgroup == "clothing" and re.search(
+            r"hat|cap|crown|glasses|goggles|helmet|scarf|headphone|helmet|mask", label
+        ):
             return "wear"
         return relation if animate else None
     return relation
