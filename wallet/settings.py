@@ -2,9 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from wallet.backends import KINDS
 from wallet.parts import PARTS
-
-BACKENDS = ("ledger", "nwc", "lnd", "cln", "phoenixd", "lnbits", "electrum")
 
 
 class WalletSettings(BaseModel):
@@ -15,7 +14,7 @@ class WalletSettings(BaseModel):
     backend: str = Field(
         "ledger",
         description="what stands behind the books: ledger (credits, needs nothing) or one line for a real wallet, like"
-        ' "nwc:nostr+walletconnect://..." or "lnd:https://HOST:8080?macaroon=FILE&cert=FILE"; see docs/wallet.md',
+        ' "nwc:nostr+walletconnect://..."; see docs/wallet.md',
     )
     start_credits: int = Field(
         100_000, ge=0, description="credits that the owner gets at the first start in ledger mode"
@@ -44,6 +43,6 @@ class WalletSettings(BaseModel):
     @classmethod
     def _known(cls, value: str) -> str:
         kind = value.strip().partition(":")[0].lower()
-        if kind not in BACKENDS and not kind.startswith("nostr"):
-            raise ValueError(f"unknown backend {kind!r}: one of {', '.join(BACKENDS)}")
+        if kind not in KINDS and not kind.startswith("nostr"):
+            raise ValueError(f"unknown backend {kind!r}: one of {', '.join(KINDS)}")
         return value.strip()

@@ -5,12 +5,13 @@ pass `tests/wallet/conformance.py`.
 """
 
 from importlib import import_module
+from pkgutil import iter_modules
 
 from nostr.clock import Clock, system_clock
 from nostr.key import SecretKey
 from wallet.interface import Wallet, WalletError
 
-KINDS = ("ledger", "nwc", "lnd", "cln", "phoenixd", "lnbits", "electrum")
+KINDS = tuple(sorted(module.name for module in iter_modules(__path__)))
 
 
 def open_backend(line: str, *, key: SecretKey, clock: Clock = system_clock) -> Wallet:
