@@ -12,20 +12,23 @@ from statistics import median, quantiles
 from market.choose import Candidate as Known
 from market.choose import Need, choose, exposure_limit
 from market.directory import Offer
-from market.reputation import Evidence, Reputation, Viewpoint, Vouch
+from market.reputation import Evidence, Reputation
+from market.review import Bought, build_review
+from market.witness import Witness
 from nostr.clock import Clock
-from orchestrator.effects import Ask
+from nostr.event import Event
+from nostr.key import SecretKey
+from orchestrator.effects import Ask, Review
 from orchestrator.journal import Experience, Journal
-from orchestrator.run import Candidate
+from orchestrator.run import Attempt, Candidate, Run, Unit
 
 DELAY_MSAT = 20.0  # what a second of waiting costs
-RECOMMENDED = 0.5  # weight of a 31989
 USUAL_SECONDS = 30.0
 ENOUGH = 5  # deliveries from which quantiles mean something
 
 
 class Adviser:
-    """`me` is Timmy's key; `heard` gives verified reviews of others; `follows` whose word counts."""
+    """`me` is Timmy's key; `witness` knows the verified reviews of others and whose word counts."""
 
     def __init__(
         self,
@@ -34,16 +37,15 @@ class Adviser:
         clock: Clock,
         *,
         own: Callable[[], frozenset[str]],
-        heard: Callable[[], Sequence[Evidence]] = tuple,
-        follows: Callable[[], frozenset[str]] = frozenset,
+        witness: Witness,
     ) -> None:
         self._journal, self._me, self._clock = journal, me, clock
-        self._own, self._heard, self._follows = own, heard, follows
+        self._own, self._witness = own, witness
 
     async def rank(self, ask: Ask, offers: Sequence[Offer], seed: str) -> list[Candidate]:
         """All of them, best first; those that cannot be taken last, with the reason. `seed` fixes the draws."""
         experience = await self._journal.experience()
-        reputation = self._reputation(experience, offers)
+        reputation = self._reputation(experience)
         own = self._own()
         known = []
         for offer in offers:
@@ -80,15 +82,38 @@ class Adviser:
             for row in choose(known, need, rng).table
         ]
 
-    def _reputation(self, experience: Sequence[Experience], offers: Sequence[Offer]) -> Reputation:
+    def _reputation(self, experience: Sequence[Experience]) -> Reputation:
         evidence = [
             Evidence(self._me, one.provider, one.kind, (one.stars - 1) / 4, one.at, max(one.paid_msat, 1))
             for one in experience
         ]
-        evidence += [one for one in self._heard() if one.rater != self._me]
-        vouches = [Vouch(fan, offer.provider, RECOMMENDED) for offer in offers for fan in offer.recommended_by]
-        view = Viewpoint(own=frozenset({self._me}), follows=self._follows())
-        return Reputation(view, evidence, now=self._clock(), vouches=vouches)
+        evidence += [one for one in self._witness.evidence if one.rater != self._me]
+        view = self._witness.viewpoint(own=[self._me])
+        return Reputation(view, evidence, now=self._clock(), vouches=self._witness.vouches)
+
+
+def reviewer(key: SecretKey, relay: str, clock: Clock, *, publish: bool) -> Callable[..., list[Event]]:
+    """What Timmy says in public of a purchase: a payment-bound review (31117) and its mirror (1985)."""
+
+    def say(run: Run, unit: Unit, attempt: Attempt, review: Review) -> list[Event]:
+        if not publish or attempt.provider is None or not attempt.preimage:
+            return []  # unpaid, or nothing to prove it with: our own ledger remembers it
+        bought = Bought(
+            request_id=attempt.request_id,
+            provider=attempt.provider.pubkey,
+            kind=run.doc(unit).kind,
+            stars=review.stars,
+            text=review.text,
+            grounds=review.grounds,
+            result_id=attempt.result_id or None,
+            payment_hash=attempt.payment_hash,
+            preimage=attempt.preimage,
+            amount_msat=attempt.amount_msat,
+            sha256=attempt.artefact.sha256 if attempt.artefact else None,
+        )
+        return build_review(key, bought, relay=relay, created_at=clock())
+
+    return say
 
 
 def _candidate(offer: Offer, known: Known, price: int, excluded: str, factors: dict[str, object]) -> Candidate:

@@ -168,7 +168,8 @@ def _take_in_sale(turn: "_Turn", given: BillMade | BillPaid | BillGone | Taken |
             _fail(turn, "the locked payment went back before it could be taken")
         case Returned() if phase is Phase.REFUNDING:
             turn.note("refunded", how=given.how)
-            turn.do(Tell("error", f"{run.reason}. {given.how}", (("refund", str(run.received_msat), given.how),)))
+            back = "cancelled" if run.bill and run.bill.hold else "paid"
+            turn.do(Tell("error", f"{run.reason}. {given.how}", (("refund", back, str(run.received_msat)),)))
         case Cancel() if phase in (Phase.OPENED, Phase.BILLED, Phase.RUNNING):
             if phase is Phase.RUNNING:
                 _fail(turn, given.reason, by_buyer=given.by_buyer)
@@ -212,8 +213,11 @@ def _fail(turn: "_Turn", reason: str, *, by_buyer: bool = False) -> None:
     if turn.run.bill is None:
         turn.note("refunded", how="nothing was paid")
         turn.do(Tell("error", reason))
-    else:
-        turn.do(GiveBack(turn.run.bill, turn.run.refund_to))
+        return
+    if not turn.run.bill.hold and turn.run.received_msat:
+        owed = ("refund", "due", str(turn.run.received_msat))
+        turn.do(Tell("error", f"{reason}. Your payment comes back: send an invoice for it", (owed,)))
+    turn.do(GiveBack(turn.run.bill, turn.run.refund_to))
 
 
 # --- a purchase: one attempt at one unit ----------------------------------------------------------------------------
@@ -250,14 +254,15 @@ def _take_in_purchase(
             turn.do(_check_effect(turn.run, unit, turn.attempt(unit, attempt)))
         case NotFetched() if attempt.state is State.DELIVERED:
             turn.note("rejected", unit, attempt, reason=given.reason)
-            _review(turn, unit, attempt, 1, given.reason)
+            _review(turn, unit, attempt, 1, given.reason, "undelivered")
         case Gated() if attempt.state is State.FETCHED:
             turn.note(
                 "gated", unit, attempt, ok=given.verdict.ok, score=given.verdict.score,
                 checks=[list(check) for check in given.verdict.checks], artefact=given.artefact.json(),
             )  # fmt: skip
             if not given.verdict.ok:
-                _review(turn, unit, attempt, 1, given.verdict.reason)
+                failed = next(name for name, ok, _ in given.verdict.checks if not ok)
+                _review(turn, unit, attempt, 1, given.verdict.reason, failed)
 
 
 def _order(turn: "_Turn", unit: Unit, attempt: Attempt, candidates: tuple[Candidate, ...]) -> None:
@@ -327,7 +332,9 @@ def _hear_feedback(turn: "_Turn", unit: Unit, attempt: Attempt, said: Feedback) 
         paid = attempt.paid_msat > 0  # a payment that is only locked comes back by itself
         turn.note("lost" if paid else "refused", unit, attempt, reason=said.message or "the provider gave up")
         if paid:
-            _review(turn, unit, attempt, 1, f"took the money and gave up: {said.message}")
+            _review(turn, unit, attempt, 1, f"took the money and gave up: {said.message}", "undelivered")
+        else:
+            _review(turn, unit, attempt, 2, f"gave up: {said.message}")
     elif said.status in ("processing", "partial"):
         turn.do(Progress((unit.key,), said.message, said_fraction(said)))
 
@@ -378,6 +385,8 @@ def _settle(turn: "_Turn", unit: Unit, attempt: Attempt, result: PayResult) -> N
     if result.outcome is Outcome.SETTLED:
         fee = min(result.fee_msat or 0, attempt.max_fee_msat)
         turn.note("paid", unit, attempt, preimage=result.preimage or "", fee_msat=fee)
+        if attempt.state in (State.ACCEPTED, State.SPARE):  # locked until delivery: the proof of payment comes last
+            _review(turn, unit, attempt, 5, "delivered as ordered")
     elif result.outcome is Outcome.PENDING and not attempt.pending:
         turn.note("pending", unit, attempt)
     elif result.outcome is Outcome.FAILED:
@@ -445,7 +454,7 @@ def _accept(turn: "_Turn", unit: Unit, good: list[Attempt]) -> None:
     assert best.artefact is not None
     turn.note_unit("accepted", unit, attempt=best.number, artefact=best.artefact.json())
     for attempt in good:
-        if not attempt.cached:
+        if not attempt.cached and not attempt.unsettled:
             _review(turn, unit, attempt, 5, "delivered as ordered")
     for attempt in turn.unit(unit).attempts:
         _withdraw(turn, unit, attempt)
@@ -532,10 +541,11 @@ def _time_out(turn: "_Turn", unit: Unit, attempt: Attempt) -> None:
         return
     if attempt.paid_msat:
         turn.note("lost", unit, attempt, reason=f"paid, and nothing for {turn.at - attempt.paid_at} s")
-        _review(turn, unit, attempt, 1, "took the money and did not deliver in time")
+        _review(turn, unit, attempt, 1, "took the money and did not deliver in time", "undelivered")
     else:
         words = "no delivery in time" if attempt.answered else "no answer"
         turn.note("late", unit, attempt, reason=words)
+        _review(turn, unit, attempt, 1, words, "undelivered")
     turn.do(Recall(attempt.request_id, attempt.provider.relays if attempt.provider else ()))
 
 
@@ -680,8 +690,8 @@ def _hashes(run: Run) -> frozenset[str]:
     return frozenset(ours | {attempt.payment_hash for _, attempt in run.attempts if attempt.payment_hash})
 
 
-def _review(turn: _Turn, unit: Unit, attempt: Attempt, stars: int, text: str) -> None:
-    turn.do(Review(unit.name, unit.idx, attempt.number, stars, text))
+def _review(turn: _Turn, unit: Unit, attempt: Attempt, stars: int, text: str, grounds: str = "") -> None:
+    turn.do(Review(unit.name, unit.idx, attempt.number, stars, text, grounds))
 
 
 def _ask_effect(run: Run, unit: Unit, number_: int, *, own_only: bool) -> Ask:

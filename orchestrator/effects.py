@@ -286,13 +286,17 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """Say in public how a bought step went (1 to 5 stars)."""
+    """Remember how a bought step went (1 to 5 stars), and say so in public where it was paid for.
+
+    `grounds`: `undelivered`, or the gate that failed; "" otherwise.
+    """
 
     step: str
     idx: int
     attempt: int
     stars: int
     text: str
+    grounds: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from nostr.filter import Filter
 from nostr.key import SecretKey
 from nostr.outbox import Outbox
 from nostr.pool import Pool
-from orchestrator.effects import Ask, Check, Fetch
+from orchestrator.effects import Ask, Check, Fetch, Review
 from orchestrator.gates import judge
 from orchestrator.run import Artefact, Attempt, Candidate, Run, Unit, Verdict
 from orchestrator.runner import FetchError
@@ -30,7 +30,7 @@ TEXT_KEPT = 64 * 1024
 TRIES = (1, 3, 10)  # seconds before a download or upload is tried again
 Rank = Callable[[Ask, Sequence[Offer], str], Awaitable[list[Candidate]]]
 """Offers, best first; the text seeds whatever is left to chance."""
-Reviewer = Callable[[Run, Unit, Attempt, int, str], list[Event]]
+Reviewer = Callable[[Run, Unit, Attempt, Review], list[Event]]
 
 
 class Files:
@@ -125,8 +125,8 @@ class TimmysHands:
             return []
         return sorted(found, key=lambda event: event.created_at)
 
-    def review(self, run: Run, unit: Unit, attempt: Attempt, stars: int, text: str) -> list[Event]:
-        return self._reviewer(run, unit, attempt, stars, text)
+    def review(self, run: Run, unit: Unit, attempt: Attempt, review: Review) -> list[Event]:
+        return self._reviewer(run, unit, attempt, review)
 
     # --- files ------------------------------------------------------------------------------------------------------
 

@@ -267,6 +267,20 @@ class Journal:
             )
         )
 
+    async def refund_target(self, run_id: str) -> str:
+        """Where the buyer wants the refund: the newest word of his, or what the request said."""
+        row = await self.db.fetch_one("SELECT target FROM refund_due WHERE run = ?", (run_id,))
+        return str(row["target"]) if row else ""
+
+    async def claim_refund(self, run_id: str, buyer: str, invoice: str) -> None:
+        """The buyer sent an invoice for what is owed to him."""
+        await self.db.write(
+            lambda conn: conn.execute(
+                "UPDATE refund_due SET target = ? WHERE run = ? AND buyer = ? AND state = 'due'",
+                (invoice, run_id, buyer),
+            )
+        )
+
     async def refund_intent(self, run: Run, bolt11: str, payment_hash: str, amount_msat: int, fee_msat: int) -> bool:
         """Write the intent of paying this invoice as the refund; False where another refund is open or done."""
 

@@ -91,7 +91,7 @@ class Hands(Protocol):
         """Whether a stored artefact is still here."""
         ...
 
-    def review(self, run: Run, unit: Unit, attempt: Attempt, stars: int, text: str) -> list[Event]:
+    def review(self, run: Run, unit: Unit, attempt: Attempt, review: Review) -> list[Event]:
         """The signed events that say how a purchase went."""
         ...
 
@@ -276,7 +276,7 @@ class Runner:
                     unit = run.units[effect.step, effect.idx]
                     attempt = unit.attempts[effect.attempt - 1]
                     outcomes.append(_outcome(run, unit, attempt, effect.stars))
-                    for event in self.hands.review(run, unit, attempt, effect.stars, effect.text):
+                    for event in self.hands.review(run, unit, attempt, effect):
                         events.append((event, run.terms.relays))
                 case Deliver(artefact):
                     result, receipts = self._delivery(request, run, artefact, at)
@@ -381,7 +381,10 @@ class Runner:
         return Offers(self.clock(), ask.step, ask.idx, ask.attempt, candidates)
 
     async def _pay(self, live: _Live, pay: Pay) -> None:
-        async for result in self.till.pay(pay.bolt11, pay.payment_hash, pay.max_fee_msat, again=pay.again):
+        purpose = f"run:{live.run.id}:{pay.step}:{pay.idx}:{pay.attempt}"
+        async for result in self.till.pay(
+            pay.bolt11, pay.payment_hash, pay.max_fee_msat, purpose=purpose, again=pay.again
+        ):
             self._hook("effect Paid")
             live.inbox.put_nowait(Paid(self.clock(), pay.step, pay.idx, pay.attempt, result))
 

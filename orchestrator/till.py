@@ -132,7 +132,7 @@ class Till:
     # --- to providers -----------------------------------------------------------------------------------------------
 
     async def pay(
-        self, invoice: str, payment_hash: str, max_fee_msat: int, *, again: bool = False
+        self, invoice: str, payment_hash: str, max_fee_msat: int, *, purpose: str, again: bool = False
     ) -> AsyncIterator[PayResult]:
         """Pay once; yields each new word of the wallet, the certain one last.
 
@@ -142,7 +142,7 @@ class Till:
         said: Outcome | None = None
         look = again
         for pause in _pauses():
-            result = await self._try(invoice, payment_hash, max_fee_msat, look=look)
+            result = await self._try(invoice, payment_hash, max_fee_msat, purpose, look=look)
             if result is not None:
                 if result.outcome is not said:
                     said = result.outcome
@@ -155,13 +155,15 @@ class Till:
                 return
             await asyncio.sleep(pause)
 
-    async def _try(self, invoice: str, payment_hash: str, max_fee_msat: int, *, look: bool) -> PayResult | None:
+    async def _try(
+        self, invoice: str, payment_hash: str, max_fee_msat: int, purpose: str, *, look: bool
+    ) -> PayResult | None:
         """One word of the wallet; None if it could not be asked (so nothing was sent by this try)."""
         try:
             if look:
                 result = await self.wallet.lookup_payment(payment_hash)
             else:
-                result = await self.wallet.pay_invoice(invoice, max_fee_msat=max_fee_msat)
+                result = await self.wallet.pay_invoice(invoice, max_fee_msat=max_fee_msat, purpose=purpose)
         except WalletUnreachable as error:
             log.warning("not paid yet: %s", error)
             return PayResult(Outcome.UNKNOWN, payment_hash) if look else None
@@ -179,7 +181,8 @@ class Till:
             if row is not None and row["state"] == "settled":
                 return f"{amount // 1000} sat were paid back."
             if row is None:
-                invoice = await self._refund_invoice(target, run.buyer, amount)
+                claimed = await journal.refund_target(run.id)
+                invoice = await self._refund_invoice(claimed or target, run.buyer, amount)
                 if invoice is None:
                     await asyncio.sleep(pause)
                     continue
@@ -189,7 +192,8 @@ class Till:
                 again = False
             else:
                 invoice, payment_hash, again = row["bolt11"], row["payment_hash"], True
-            async for result in self.pay(invoice, payment_hash, REFUND_FEE_MSAT, again=again):
+            purpose = f"refund:{run.id}:{payment_hash[:16]}"
+            async for result in self.pay(invoice, payment_hash, REFUND_FEE_MSAT, purpose=purpose, again=again):
                 if result.outcome in (Outcome.SETTLED, Outcome.FAILED):
                     state = "settled" if result.outcome is Outcome.SETTLED else "failed"
                     await journal.refund_outcome(

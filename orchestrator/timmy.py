@@ -16,16 +16,17 @@ from pathlib import Path
 
 from dvms.serve import own_files
 from market.directory import Directory
-from market.errors import BadRequest
-from market.job import JobRequest, build_feedback
+from market.errors import BadFeedback, BadRequest
+from market.job import Feedback, JobRequest, build_feedback
 from market.kinds import ANNOUNCEMENT, DELETION, FEEDBACK, JOB_COMPOSITE, result_kinds
+from market.witness import Witness
 from nostr.clock import Clock, system_clock
 from nostr.event import Event
 from nostr.filter import Filter
 from nostr.key import SecretKey, load_or_create
 from nostr.outbox import Outbox
 from nostr.pool import Pool
-from orchestrator.advice import Adviser
+from orchestrator.advice import Adviser, reviewer
 from orchestrator.effects import Ask, Cancel, Open
 from orchestrator.errors import InputError, OrchestratorError, QuoteError
 from orchestrator.hands import Files, TimmysHands
@@ -46,6 +47,7 @@ log = logging.getLogger("timmy")
 
 MAX_AGE = 3600  # seconds that a request may be old when it is heard, also after a time away
 PATIENCE = (1, 2, 5, 10)  # seconds between tries to reach the wallet
+LEARN_SECONDS = 600
 DAY = 86_400
 
 
@@ -143,6 +145,8 @@ class Timmy:
             await self._request(event)
         elif event.kind == DELETION:
             self._cancellation(event)
+        elif event.kind == FEEDBACK and event.first("status") == "refund":
+            await self._refund_claim(event)
         else:
             self.runner.hear(event)
 
@@ -243,6 +247,15 @@ class Timmy:
             if run is not None and run.buyer == event.pubkey:
                 self.runner.feed(named, Cancel(self.clock(), "cancelled by the buyer"))
 
+    async def _refund_claim(self, event: Event) -> None:
+        """A buyer to whom we owe money sends an invoice for it (the same as with every worker)."""
+        try:
+            claim = Feedback.parse(event, self.key)
+        except BadFeedback:
+            return
+        if claim.bolt11 is not None:
+            await self.journal.claim_refund(claim.request_id, event.pubkey, claim.bolt11)
+
     # --- the loops --------------------------------------------------------------------------------------------------
 
     async def listen(self, started: asyncio.Event) -> None:
@@ -277,6 +290,14 @@ class Timmy:
         except TimeoutError:
             log.warning("no relay has answered yet; Timmy goes on trying")
         started.set()
+
+    async def learn(self, witness: Witness) -> None:
+        """Now and then: what others say of the sellers we could hire, and whom our key follows."""
+        while True:
+            kinds = {step.kind for recipe in self.recipes.values() for step in recipe.steps.values()}
+            sellers = {offer.provider for kind in kinds for offer in self._directory.offers(kind)}
+            await witness.listen_to(sellers - {self.key.public}, self.key.public)
+            await asyncio.sleep(LEARN_SECONDS if sellers else 10)
 
     async def tidy(self, files: Files) -> None:
         """Once a day: artefacts that nobody asked for in a while go."""
@@ -322,12 +343,22 @@ async def opened(
             def own() -> frozenset[str]:
                 return own_keys(data)
 
-            adviser = Adviser(journal, key.public, clock, own=own)
+            witness = Witness(pool, clock)
+            adviser = Adviser(journal, key.public, clock, own=own, witness=witness)
+            relay = pool.relays[0] if pool.relays else ""
             hands = TimmysHands(
-                key=key, pool=pool, outbox=outbox, directory=directory, files=files,
+                key=key,
+                pool=pool,
+                outbox=outbox,
+                directory=directory,
+                files=files,
                 servers=[settings.blossom] if settings.blossom else [own_files(relays)],
-                allow=settings.allow_hosts, own=own, rank=adviser.rank, reviewer=lambda *given: [], clock=clock,
-            )  # fmt: skip
+                allow=settings.allow_hosts,
+                own=own,
+                rank=adviser.rank,
+                reviewer=reviewer(key, relay, clock, publish=settings.reviews),
+                clock=clock,
+            )
             timmy = Timmy(
                 key=key, settings=settings, pool=pool, outbox=outbox, journal=journal, directory=directory,
                 hands=hands, till=till, own=own, clock=clock,
@@ -353,6 +384,7 @@ async def opened(
             )
             started = asyncio.Event()
             tasks = [asyncio.create_task(timmy.listen(started)), asyncio.create_task(timmy.tidy(files))]
+            tasks.append(asyncio.create_task(timmy.learn(witness)))
             if settings.announce:
                 tasks.append(asyncio.create_task(storefront.run()))
             stack.push_async_callback(_stop, tasks)

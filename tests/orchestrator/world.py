@@ -19,7 +19,7 @@ from market.media import Media
 from nostr.event import Event
 from nostr.key import SecretKey
 from orchestrator import till as till_module
-from orchestrator.effects import Ask, Check, Fetch, Open
+from orchestrator.effects import Ask, Check, Fetch, Open, Review
 from orchestrator.journal import Journal, Limits
 from orchestrator.recipe import Recipe
 from orchestrator.run import Artefact, Attempt, Candidate, Run, Terms, Unit, Verdict
@@ -310,7 +310,9 @@ class WorldWallet:
     async def lookup_invoice(self, payment_hash: str) -> Invoice | None:
         return self._invoice(payment_hash)
 
-    async def pay_invoice(self, invoice: str, *, max_fee_msat: int | None = None, timeout: float = 60) -> PayResult:
+    async def pay_invoice(
+        self, invoice: str, *, max_fee_msat: int | None = None, timeout: float = 60, purpose: str | None = None
+    ) -> PayResult:
         return self.world.pay(invoice, "timmy")
 
     async def lookup_payment(self, payment_hash: str) -> PayResult:
@@ -376,8 +378,8 @@ class WorldHands:
     async def present(self, artefact: Artefact) -> bool:
         return True
 
-    def review(self, run: Run, unit: Unit, attempt: Attempt, stars: int, text: str) -> list[Event]:
-        self.reviews.append((attempt.provider.name if attempt.provider else "", stars, text))
+    def review(self, run: Run, unit: Unit, attempt: Attempt, review: Review) -> list[Event]:
+        self.reviews.append((attempt.provider.name if attempt.provider else "", review.stars, review.text))
         return []
 
     def relays_for(self, request: JobRequest) -> tuple[str, ...]:
