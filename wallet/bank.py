@@ -224,13 +224,16 @@ class Bank:
         now = self.clock()
 
         def work(conn: sqlite3.Connection) -> Sequence[Report]:
-            if ledger.find_invoice(conn, seen.payment_hash) is None:
+            bill = ledger.find_invoice(conn, seen.payment_hash)
+            if bill is None:
                 return ()  # an invoice that others made on the same backend
             if seen.state is InvoiceState.SETTLED:
                 msat = seen.amount_msat if seen.received_msat is None else seen.received_msat
                 return ledger.receive(conn, seen.payment_hash, msat, seen.preimage, now)
             if seen.state is InvoiceState.ACCEPTED:
                 return ledger.accept_outside(conn, seen.payment_hash, now + self.policy.hold_seconds, now)
+            if seen.state is InvoiceState.CANCELLED and bill.hold:
+                return ledger.lost_hold(conn, seen.payment_hash, now)
             return ()
 
         self._tell(await self.db.write(work))
@@ -454,6 +457,8 @@ class Bank:
                     cursor = started - _OVERLAP
                 except (WalletError, OSError, TimeoutError) as error:
                     log.warning("cannot list settled invoices: %s", error)
+                for payment_hash in await self.db.write(lambda conn: ledger.outside_holds(conn, self.clock())):
+                    await self._refresh(payment_hash)
             for payment_hash in await self.db.write(lambda conn: ledger.overdue_holds(conn, self.clock())):
                 log.warning("hold invoice %s was held too long: giving the money back", payment_hash[:16])
                 try:

@@ -53,6 +53,7 @@ CREATE TABLE invoices (
 CREATE INDEX invoices_by_account ON invoices (account, created_at);
 CREATE INDEX invoices_unpaid ON invoices (connection, expires_at) WHERE state = 'open';
 CREATE INDEX invoices_held ON invoices (settle_by) WHERE state = 'accepted';
+CREATE INDEX invoices_held_outside ON invoices (expires_at) WHERE remote AND hold AND state IN ('open', 'accepted');
 CREATE INDEX invoices_settled ON invoices (account, settled_at) WHERE settled_at IS NOT NULL;
 CREATE TABLE payments (
     id INTEGER PRIMARY KEY,
@@ -516,6 +517,23 @@ def cancel_hold(conn: sqlite3.Connection, payment_hash: str, now: int) -> tuple[
     if payment is not None:
         reports += fail(conn, payment.id, "PAYMENT_FAILED", "the payee cancelled the invoice", now)
     return reports
+
+
+def lost_hold(conn: sqlite3.Connection, payment_hash: str, now: int) -> tuple[Report, ...]:
+    """The backend gave an accepted payment back by itself. Money locked inside the box is not touched."""
+    row, locked = _held(conn, payment_hash)
+    if row["state"] != "accepted" or locked is not None:
+        return ()
+    return cancel_hold(conn, payment_hash, now)
+
+
+def outside_holds(conn: sqlite3.Connection, now: int) -> list[str]:
+    """Hashes of hold invoices at the backend that may be accepted, settled or given back behind our back."""
+    rows = conn.execute(
+        "SELECT payment_hash FROM invoices WHERE remote AND hold AND state IN ('open', 'accepted') AND expires_at > ?",
+        (now - 86400,),
+    )
+    return [row[0] for row in rows]
 
 
 def overdue_holds(conn: sqlite3.Connection, now: int) -> list[str]:

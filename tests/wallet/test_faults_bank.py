@@ -299,6 +299,18 @@ async def test_16_a_hold_from_outside_that_is_forgotten_goes_back(town: Town) ->
         assert town.network.invoices[payment_hash][1].state is InvoiceState.CANCELLED
 
 
+async def test_16_a_hold_that_the_backend_gave_back_is_not_waited_for(town: Town) -> None:
+    async with town.bank() as bank:
+        _, payment_hash = preimage()
+        made = await bank.make_invoice(await shop(bank), 50_000, payment_hash=payment_hash)
+        await town.stranger.pay_invoice(made.invoice.bolt11)
+        await until(lambda: _is(bank, payment_hash, InvoiceState.ACCEPTED))
+        await town.backend.cancel_hold_invoice(payment_hash)
+        await until(lambda: _is(bank, payment_hash, InvoiceState.CANCELLED))
+        assert town.times(News.CANCELLED, payment_hash) == 1
+        await sound(bank)
+
+
 # --- 21: the disk ---
 
 
