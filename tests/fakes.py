@@ -48,12 +48,13 @@ class FakeWallet:
         balance_msat: int = 10**9,
         clock: FakeClock | None = None,
         hold: bool = True,
+        network: str = "regtest",
     ) -> None:
         self.bank = bank or FakeBank()
         self.clock = clock or FakeClock()
         self.msat = balance_msat
         self.mood = "pays"
-        self.caps = Caps(network="regtest", hold=hold, real_money=False)
+        self.caps = Caps(network=network, hold=hold, real_money=False)
         self.sent: dict[str, PayResult] = {}
         self._news: list[asyncio.Queue[str]] = []
 
@@ -108,7 +109,7 @@ class FakeWallet:
 
         made = bolt11.encode(
             key=SecretKey.generate(),
-            network="regtest",
+            network=self.caps.network,
             amount_msat=msat,
             payment_hash=payment_hash,
             description=(description or "") if description_hash is None else None,
