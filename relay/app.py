@@ -118,7 +118,7 @@ async def _socket(relay: Relay, request: web.Request) -> web.StreamResponse:
         raise web.HTTPTooManyRequests(text="rate-limited: too many connections from this address\n")
     ws = web.WebSocketResponse(
         compress=False,
-        heartbeat=settings.idle_ping_seconds,
+        autoping=False,
         max_msg_size=settings.max_message_bytes * HARD_FACTOR,
         decode_text=False,
         timeout=2.0,

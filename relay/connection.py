@@ -27,6 +27,7 @@ SOFT_BYTES = 1 << 20
 AUTH_SECONDS = 600
 SLOW_TASKS = 8
 AUTH_KEYS = 20
+PING = b"\x89\x00"
 
 HEADS = [bytes((0x81, n)) if n < 126 else b"\x81\x7e" + n.to_bytes(2, "big") for n in range(4096)]
 _LONG_QUERY = re.compile(rb'\s*\[\s*"(?:REQ|COUNT)"\s*,\s*"([A-Za-z0-9:_.-]{1,64})"')
@@ -84,6 +85,9 @@ class Connection:
         self._room: asyncio.Future[None] | None = None
         self._most_pending = relay.settings.max_pending_bytes
         self._scope: Scope | None = None
+        self._behind = False
+        self._quiet = 0
+        self._ping_after = relay.settings.idle_ping_seconds
 
     # --- out ---------------------------------------------------------------------------------------------------
 
@@ -111,9 +115,12 @@ class Connection:
         if not parts or self.closed or transport.is_closing():
             return
         transport.write(b"".join(parts))
-        if transport.get_write_buffer_size() > self._most_pending:
-            self.relay.metrics.slow_readers += 1
-            self.cut()
+        unsent = transport.get_write_buffer_size()
+        if unsent > SOFT_BYTES:
+            self._behind = True
+            if unsent > self._most_pending:
+                self.relay.metrics.slow_readers += 1
+                self.cut()
 
     def cut(self) -> None:
         """End the connection at once, dropping what has not been sent."""
@@ -178,20 +185,34 @@ class Connection:
             self.send(_dumps(["AUTH", self.challenge]))
         while True:
             message = await receive()
+            self._quiet = 0
             if message.type is text:
                 self.take(message.data)
             elif message.type is WSMsgType.BINARY:
                 self.notice("invalid: binary frames carry no Nostr message")
-            else:
+            elif message.type is WSMsgType.PING:
+                self.push_all([bytes((0x8A, len(message.data))), bytes(message.data)])
+            elif message.type is not WSMsgType.PONG:
                 return
             if self._in_flight >= IN_FLIGHT:
                 self._room = asyncio.get_running_loop().create_future()
                 await self._room
                 self._room = None
-            if self.unsent > SOFT_BYTES and not await self.drained(SOFT_BYTES // 4):
-                return
+            if self._behind:
+                if not await self.drained(SOFT_BYTES // 4):
+                    return
+                self._behind = False
             if len(self.tasks) >= SLOW_TASKS:
                 await asyncio.wait(self.tasks, return_when=asyncio.FIRST_COMPLETED)
+
+    def second_passed(self) -> None:
+        """Ping a client that has been quiet, cut one that does not answer."""
+        self._quiet += 1
+        if self._quiet >= self._ping_after:
+            if self._quiet >= 1.5 * self._ping_after + 1:
+                self.cut()
+            elif self._quiet - self._ping_after < 1:
+                self.push_all([PING])
 
     def take(self, data: bytes) -> None:
         """One client message. Whatever it is, the connection goes on."""
@@ -288,6 +309,7 @@ class Connection:
     def settings_changed(self) -> None:
         self._scope = None
         self._most_pending = self.relay.settings.max_pending_bytes
+        self._ping_after = self.relay.settings.idle_ping_seconds
 
     def end(self) -> None:
         """The client has gone: forget everything it asked for."""

@@ -226,6 +226,8 @@ class Relay:
                     self._trust_due = False
                     await self.trust.refresh(self.store)
                 self.look_for_keys()
+                for connection in list(self.connections):
+                    connection.second_passed()
                 if beat % 60 == 30:
                     self.syncing.close_idle()
                 if beat % 600 == 60 and self.settings.retention:

@@ -291,6 +291,27 @@ async def test_slow_loris_is_cut(start: Start) -> None:
         writer.close()
 
 
+async def test_a_quiet_client_is_pinged_and_a_dead_one_is_cut(start: Start) -> None:
+    relay = await start(idle_ping_seconds=1)
+    reader, writer = await raw_socket(relay)  # answers no ping
+    async with relay.client(autoping=False) as client:
+        await client.ws.ping(b"hello")
+        while (frame := await client.ws.receive(timeout=10)).type is aiohttp.WSMsgType.TEXT:
+            pass
+        assert (frame.type, bytes(frame.data)) == (aiohttp.WSMsgType.PONG, b"hello")
+        pinged = b""
+        with suppress(ConnectionError):
+            while piece := await asyncio.wait_for(reader.read(4096), 15):
+                pinged += piece
+        assert b"\x89\x00" in pinged
+    async with relay.client() as client:  # answers by itself
+        with suppress(TimeoutError):
+            async with asyncio.timeout(4):
+                await client.hear(30)
+        await alive(client)
+    writer.close()
+
+
 async def test_a_reader_that_never_reads_is_cut_and_harms_nobody(start: Start, key: SecretKey) -> None:
     relay = await start(max_pending_bytes=300_000)
     before = resident_mb()
