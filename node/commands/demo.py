@@ -113,7 +113,7 @@ def _audit(folder: Path) -> None:
     if receipt is None:
         raise NotDone("the result names no receipt: nothing to audit")
     out.rule(f"[bold]audit of receipt {receipt[:16]}", align="left", style="dim")
-    orchestrator.audit(receipt, data=folder)
+    orchestrator.audit(receipt, brief=True, data=folder)
     out.print()
     out.rule("[bold]Timmy's books", align="left", style="dim")
     orchestrator.books(data=folder)

@@ -24,16 +24,16 @@ _STEP_COLOURS = {"accepted": "green", "failed": "red", "refused": "red"}
 
 
 def services_table(found: list[tuple[Offer, Score]]) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    table.add_column("service", no_wrap=True)
-    table.add_column("price", justify="right")
-    table.add_column("alive")
-    table.add_column("score", justify="right")
-    table.add_column("bought", justify="right")
-    table.add_column("median", justify="right")
-    table.add_column("engine")
+    table = Table(box=None, header_style="dim", pad_edge=False, expand=True)
+    roomy = out.width >= 120
+    table.add_column("service", no_wrap=True, overflow="ellipsis", ratio=1)
+    for name in ("price", "alive", "score", "bought", "median"):
+        table.add_column(name, justify="left" if name == "alive" else "right", no_wrap=True)
+    if roomy:
+        table.add_column("engine", no_wrap=True, overflow="ellipsis", max_width=24)
     table.add_column("seller", no_wrap=True)
-    table.add_column("relays")
+    if roomy:
+        table.add_column("relays", no_wrap=True, overflow="ellipsis", max_width=34)
     for offer, score in found:
         median = offer.stats.percentile(0.5)
         job = JOB_KINDS.get(offer.kind)
@@ -47,9 +47,9 @@ def services_table(found: list[tuple[Offer, Score]]) -> Table:
             f"{score.rank}" if score.jobs else "[dim]new[/]",
             f"{offer.stats.delivered}/{offer.stats.jobs}" if offer.stats.jobs else "-",
             f"{median:.0f} s" if median is not None else "-",
-            offer.announcement.engine or "-",
-            nip19.npub(offer.provider)[:14],
-            " ".join(offer.relays[:2]),
+            *([offer.announcement.engine or "-"] if roomy else []),
+            nip19.npub(offer.provider)[: 14 if roomy else 11],
+            *([" ".join(offer.relays[:2])] if roomy else []),
         )
     return table
 

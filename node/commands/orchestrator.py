@@ -104,6 +104,7 @@ def audit(
     data: DataOption = None,
     relay: RelayOption = None,
     files: Annotated[bool, typer.Option("--files", help="Download the delivered file and hash it.")] = True,
+    brief: Annotated[bool, typer.Option("--brief", help="One line a step, and every line that is not true.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check a receipt tree line by line: green is true, grey cannot be seen from here, red is false."""
@@ -121,10 +122,16 @@ def audit(
     if as_json:
         print_json({**asdict(report), "ok": report.ok})
     else:
-        table = Table("step", "claim", "", "detail")
+        table = Table("step", "claim", "", "detail", box=None, header_style="dim", pad_edge=False)
         marks = {"green": "[green]true[/]", "grey": "[dim]hidden[/]", "red": "[bold red]FALSE[/]"}
+        steps = list(dict.fromkeys(line.step for line in report.lines))
+        for step in steps if brief else ():
+            true = [line.what for line in report.lines if line.step == step and line.verdict == "green"]
+            claims = ", ".join(dict.fromkeys(true))
+            table.add_row(step or "whole", f"{len(true)} claims", marks["green"], claims, style="" if true else "dim")
         for line in report.lines:
-            table.add_row(line.step, line.what, marks[line.verdict], line.detail)
+            if not brief or line.verdict != "green":
+                table.add_row(line.step, line.what, marks[line.verdict], line.detail)
         out.print(table)
         counts = ", ".join(f"{report.count(verdict)} {verdict}" for verdict in ("green", "grey", "red"))
         out.print(f"{'all is well' if report.ok else 'SOMETHING IS FALSE'}: {counts}")
