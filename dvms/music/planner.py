@@ -139,9 +139,9 @@ def _lay_out(style: Style, blocks: Sequence[Block], seconds: float, tempo: float
                 rate = sum(words) / len(words) / (room * 0.88)
                 crowded = max(words) / (room * 0.92)
                 cost += (
-                    (1 - sung / total) * 3
-                    + max(0.0, rate - 3.6) * 2.2
-                    + max(0.0, crowded - 5) * 1.5
+                    (1 - sung / total) * 4
+                    + max(0.0, rate - 4.2) * 2
+                    + max(0.0, crowded - 5.4) * 1.5
                     + max(0.0, 2.2 - rate) * 0.9
                 )
             if best is None or cost < best[0] - 1e-9:

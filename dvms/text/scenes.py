@@ -30,7 +30,7 @@ COMPANIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "forest": ("an owl", "a deer", "mushrooms", "a squirrel", "a campfire", "a butterfly"),
     "city": ("a taxi", "a bicycle", "a cat", "a train", "a street lamp", "pigeons"),
     "space": ("a rocket", "a ringed planet", "a satellite", "a comet", "a flying saucer", "an astronaut"),
-    "moon": ("a rocket", "the earth in the sky", "a flag", "a flying saucer", "an alien", "a satellite"),
+    "moon": ("a rocket", "the blue earth", "a flag", "a flying saucer", "an alien", "a satellite"),
     "desert": ("a camel", "a cactus", "a lizard", "a tent", "an eagle", "a scorpion"),
     "mount": ("an eagle", "a goat", "a castle", "a tent", "a hot air balloon", "a bear"),
     "meadow": ("butterflies", "a rabbit", "sunflowers", "a bee", "a windmill", "a horse"),
@@ -44,7 +44,7 @@ COMPANIONS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _PAINTED: Final[Mapping[str, str]] = {
     "snow": "in snowy mountains", "sea": "on the sea", "beach": "on a beach with palm trees", "lake": "by a quiet lake", "deep": "at a coral reef underwater",
-    "forest": "in a deep forest", "city": "in a city street", "space": "in outer space", "moon": "on the surface of the moon", "desert": "in desert dunes",
+    "forest": "in a deep forest", "city": "in a city street", "space": "in outer space", "moon": "on the moon surface", "desert": "in desert dunes",
     "mount": "in high mountains", "meadow": "in a flower meadow", "sky": "in a sky full of clouds", "room": "in a cosy room", "library": "in an old library",
     "kitchen": "in a warm kitchen", "stage": "on a concert stage", "road": "on a country road between hills", "heart": "in a garden with flowers",
 }  # fmt: skip
@@ -52,7 +52,7 @@ _PAINTED: Final[Mapping[str, str]] = {
 _NEXT_DOOR: Final[Mapping[str, tuple[str, str]]] = {
     "snow": ("snow", "in a snowy forest in winter"), "sea": ("beach", "on a beach with palm trees"), "beach": ("sea", "on the open sea"),
     "lake": ("forest", "in a green forest"), "deep": ("sea", "on the open sea with waves"), "forest": ("meadow", "in a flower meadow"),
-    "city": ("city", "on the rooftops of the city"), "space": ("moon", "on the surface of the moon"), "moon": ("space", "in outer space among the stars"),
+    "city": ("city", "on the rooftops of the city"), "space": ("moon", "on the moon surface"), "moon": ("space", "in outer space among the stars"),
     "desert": ("mount", "in a rocky canyon in the mountains"), "mount": ("meadow", "in a green valley"), "meadow": ("forest", "in a green forest"),
     "sky": ("mount", "over high mountains"), "room": ("meadow", "in a garden with flowers"), "library": ("room", "in a cosy room"),
     "kitchen": ("meadow", "in a garden with flowers"), "stage": ("city", "in a city street"), "road": ("meadow", "in wide fields"), "heart": ("beach", "on a beach by the sea"),
@@ -63,7 +63,7 @@ _LIGHTS: Final[Mapping[str, tuple[str, ...]]] = {
         "at night",
         "under a full moon at night",
         "at dusk",
-        "under a starry night sky",
+        "under the stars at night",
         "with fireflies at night",
         "at dawn",
     ),
@@ -101,7 +101,7 @@ _LIGHTS: Final[Mapping[str, tuple[str, ...]]] = {
         "under a galaxy",
         "among the stars",
         "at the edge of a galaxy",
-        "among shooting stars",
+        "under a bright nebula",
     ),
     "deep": (
         "underwater",
@@ -114,7 +114,7 @@ _LIGHTS: Final[Mapping[str, tuple[str, ...]]] = {
     "": ("on a sunny day", "at sunrise", "in the afternoon", "at sunset", "at night under the stars", "at dawn"),
 }
 _CELEBRATION: Final[Mapping[str, str]] = {
-    "deep": "in a swirl of bubbles", "space": "among shooting stars", "moon": "under shooting stars", "city": "under fireworks at night",
+    "deep": "in a swirl of bubbles", "space": "under a bright nebula", "moon": "under a bright nebula", "city": "under fireworks at night",
     "stage": "under fireworks", "snow": "under the northern lights", "sea": "under a rainbow", "beach": "under fireworks at night",
 }  # fmt: skip
 
@@ -183,7 +183,7 @@ def _met(theme: Theme, domain: str, rng: random.Random) -> list[str]:
 
 
 def _ending(theme: Theme) -> str:
-    wish = _CELEBRATION.get(theme.domain, "under a starry night sky")
+    wish = _CELEBRATION.get(theme.domain, "under the stars at night")
     return wish if wish.split()[-1] not in theme.text.lower() else "with fireworks in the sky"
 
 

