@@ -40,8 +40,8 @@ log = logging.getLogger("dvms.cashier")
 POLL_SECONDS: Final = 10
 POLL_BUSY_SECONDS: Final = 3  # while a bill waits
 LISTEN_AGAIN: Final = (1, 5, 15)
-_BURST: Final = 16  # hints at once from which on the wallet is asked for a list
-_LOOK_BACK: Final = 120
+_LOOK_BACK: Final = 120  # seconds before the start that the first list covers
+_OVERLAP: Final = 5  # seconds that every later list covers twice
 _PAGE: Final = 500
 RETRIES: Final = (5, 15, 60, 300, 900, 3600)
 FEE_RESERVE_MSAT: Final = 10_000
@@ -97,7 +97,7 @@ class Cashier:
         self._on_paid, self._open_holds, self._bills_wait, self._resolve = on_paid, open_holds, bills_wait, resolve
         self._wake_refunds = asyncio.Event()
         self._since = clock() - _LOOK_BACK
-        self._own_hashes: set[str] = set()
+        self._listed: set[str] = set()  # of the last list, as far as the next one will repeat it
         self._may_hold = True
 
     async def run(self) -> None:
@@ -159,7 +159,7 @@ class Cashier:
     # Payments coming in.
 
     async def _listen(self) -> None:
-        """Hints from the wallet as they come; each is looked up, many at once by a list."""
+        """Hints from the wallet as they come; each is looked up, those that wait together."""
         attempt = 0
         while True:
             try:
@@ -186,15 +186,14 @@ class Cashier:
             batch = {getter.result()}
             while not hints.empty():
                 batch.add(hints.get_nowait())
-            if len(batch) >= _BURST:
-                await self._reconcile(wallet)
-                continue
-            found = await asyncio.gather(*(wallet.lookup_invoice(payment_hash) for payment_hash in batch))
-            for invoice in found:
-                if invoice is not None:
-                    await self._on_paid(invoice)
+            await asyncio.gather(*(self._ask(wallet, payment_hash) for payment_hash in batch))
         if not feeder.cancelled() and (error := feeder.exception()):
             raise error
+
+    async def _ask(self, wallet: Wallet, payment_hash: str) -> None:
+        invoice = await wallet.lookup_invoice(payment_hash)
+        if invoice is not None and invoice.state is not InvoiceState.OPEN:
+            await self._on_paid(invoice)
 
     async def _poll(self) -> None:
         """Hints may be lost while we or the wallet are away: ask for what was settled since, and for every lock."""
@@ -202,29 +201,24 @@ class Cashier:
             try:
                 wallet = await self._door()
                 await self._reconcile(wallet)
-                for payment_hash in await self._open_holds():
-                    invoice = await wallet.lookup_invoice(payment_hash)
-                    if invoice is not None and invoice.state is not InvoiceState.OPEN:
-                        await self._on_paid(invoice)
+                await asyncio.gather(*(self._ask(wallet, one) for one in await self._open_holds()))
             except WalletError as error:
                 log.debug("wallet is away: %s", error)
             await asyncio.sleep(POLL_BUSY_SECONDS if await self._bills_wait() else POLL_SECONDS)
 
     async def _reconcile(self, wallet: Wallet) -> None:
-        now = self._clock()
+        """Everything the wallet has settled since the last look."""
         while True:
             page = await wallet.list_settled(self._since, _PAGE)
-            for invoice in page:
-                if invoice.payment_hash not in self._own_hashes:
-                    await self._on_paid(invoice)
-                    self._own_hashes.add(invoice.payment_hash)
+            fresh = [invoice for invoice in page if invoice.payment_hash not in self._listed]
+            await asyncio.gather(*(self._on_paid(invoice) for invoice in fresh))
             newest = max((invoice.settled_at or 0 for invoice in page), default=0)
-            if len(page) < _PAGE or newest <= self._since:
-                break
-            self._since = newest
-        self._since = max(self._since, now - _LOOK_BACK)
-        if len(self._own_hashes) > 20_000:
-            self._own_hashes.clear()
+            self._listed = {one.payment_hash for one in page if (one.settled_at or 0) >= newest - _OVERLAP}
+            if newest - _OVERLAP <= self._since:
+                return
+            self._since = newest - _OVERLAP
+            if len(page) < _PAGE:
+                return
 
     # Money going back.
 

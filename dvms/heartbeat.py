@@ -59,11 +59,12 @@ class Herald:
         *,
         pulse: Callable[[], Pulse] = Pulse,
         bits: int = 0,
+        every: int = HEARTBEAT_EVERY,
         spacing: float = 2.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._key, self._profile, self._pool, self._clock = key, profile, pool, clock
-        self._pulse, self._bits, self._spacing = pulse, bits, spacing
+        self._pulse, self._bits, self._every, self._spacing = pulse, bits, every, spacing
         self._sleep = sleep
         self.protected = False  # NIP-70: for this node only, no relay may carry it on
         self._last_beat: Event | None = None
@@ -106,7 +107,7 @@ class Herald:
                 log.info("the heartbeat reached no relay")
                 due = loop.time() + RETRY / 4
             else:
-                due = max(due + HEARTBEAT_EVERY, loop.time())
+                due = max(due + self._every, loop.time())
             await self._sleep(max(0.0, due - loop.time()))
 
     async def _announce(self) -> None:

@@ -117,6 +117,8 @@ class Usage:
     free_today: int
     free_today_all: int
     open_all: int
+    credit_msat: int = 0
+    known: bool = False  # the request itself is on disk already
 
     def with_open(self, more: int) -> Usage:
         """The same with `more` jobs of this customer open."""
@@ -171,7 +173,7 @@ class JobStore(Protocol):
         """Paid jobs in the order in which they will be done."""
         ...
 
-    async def usage(self, customer: str, now: int) -> Usage: ...
+    async def usage(self, customer: str, now: int, job: str = "") -> Usage: ...
 
     async def credit(self, customer: str) -> int:
         """The customer's credit at this worker, in msat."""
@@ -374,7 +376,7 @@ class SqliteJobs:
         sql = _SELECT + "WHERE state = ? ORDER BY turn, paid_at, id LIMIT ?"
         return [_sale(row) for row in await self._db.fetch(sql, (State.PAID, limit))]
 
-    async def usage(self, customer: str, now: int) -> Usage:
+    async def usage(self, customer: str, now: int, job: str = "") -> Usage:
         row = await self._db.fetch_one(
             f"""SELECT
               (SELECT count(*) FROM jobs WHERE customer = :who AND state IN {_IN_OPEN}) AS open_jobs,
@@ -383,8 +385,10 @@ class SqliteJobs:
                  AND reason = :cancelled) AS cancelled_last_hour,
               (SELECT count(*) FROM jobs WHERE customer = :who AND means = 'quota' AND heard_at >= :day) AS free_today,
               (SELECT count(*) FROM jobs WHERE means = 'quota' AND heard_at >= :day) AS free_today_all,
-              (SELECT count(*) FROM jobs WHERE state IN {_IN_OPEN}) AS open_all""",
-            {"who": customer, "now": now, "day": now - now % 86400, "cancelled": CANCELLED_BY_CUSTOMER},
+              (SELECT count(*) FROM jobs WHERE state IN {_IN_OPEN}) AS open_all,
+              (SELECT coalesce(sum(msat), 0) FROM credits WHERE customer = :who) AS credit_msat,
+              EXISTS (SELECT 1 FROM jobs WHERE id = :job) AS known""",
+            {"job": job, "who": customer, "now": now, "day": now - now % 86400, "cancelled": CANCELLED_BY_CUSTOMER},
         )
         assert row is not None
         return Usage(*row)

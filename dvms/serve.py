@@ -150,7 +150,7 @@ async def opened(
         async with AsyncExitStack() as stack:
             db = await Database.open(folder / "jobs.db", [OUTBOX_SCHEMA, SCHEMA, REFUNDS])
             stack.push_async_callback(db.close)
-            near, far = await _near_and_far(relays)
+            near, far = await _near_and_far(relays, own=_own_relay(data))
             free = (settings.price or 0) == 0
             pool = await stack.enter_async_context(Pool([*near, *(far if free else [])], key=key, clock=clock))
             outbox = Outbox(db, pool, clock)
@@ -292,15 +292,23 @@ def _herald(
             return Pulse(PAUSED)
         return Pulse("busy" if worker.running else "ready", worker.running)
 
-    return Herald(key, profile, pool, clock, pulse=pulse, bits=settings.announce_pow)
+    return Herald(key, profile, pool, clock, pulse=pulse, bits=settings.announce_pow, every=settings.heartbeat)
 
 
-async def _near_and_far(relays: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Relays of this node (the first, and all at private addresses), and relays of the world."""
+async def _near_and_far(relays: Sequence[str], *, own: str) -> tuple[list[str], list[str]]:
+    """Relays of this node (its own, and all at private addresses), and relays of the world."""
     urls = list(dict.fromkeys(normalise(url) for url in relays))
-    private = [await host_is_private(urlsplit(url).hostname or "") for url in urls]
-    near = [url for n, (url, own) in enumerate(zip(urls, private, strict=True)) if own or n == 0]
+    private = [url == own or await host_is_private(urlsplit(url).hostname or "") for url in urls]
+    near = [url for url, here in zip(urls, private, strict=True) if here]
     return near, [url for url in urls if url not in near]
+
+
+def _own_relay(data: Path) -> str:
+    """The relay that runs on this data folder, or an empty text."""
+    try:
+        return normalise((data / "run" / "relay.url").read_text())
+    except (FileNotFoundError, ValueError):
+        return ""
 
 
 async def _appear(herald: Herald, door: Door, pool: Pool, far: Sequence[str], *, announce: bool, free: bool) -> None:

@@ -70,7 +70,7 @@ P = TypeVar("P", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[P]):
-    """What is to be done. `workdir` is empty, private, and removed afterwards."""
+    """What is to be done. `workdir` is empty, private, and removed afterwards (a light service makes it itself)."""
 
     id: str
     kind: int

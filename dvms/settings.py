@@ -41,6 +41,7 @@ class SellerSettings(_Section):
         False, description="answer on relays at private addresses that a customer names (leave off on a public node)"
     )
     announce: bool = Field(True, description="publish announcement, profile, relays and heartbeat")
+    heartbeat: int = Field(240, ge=1, le=290, description="seconds between two heartbeats; clients allow 300")
     announce_pow: int = Field(0, ge=0, le=40, description="NIP-13 bits to mine into the announcement for strict relays")
 
     open_jobs: bool = Field(

@@ -25,7 +25,7 @@ from dvms.delivery import AnswerRelays, FileShelf, UploadFailed
 from dvms.endings import TRY_AGAIN, Endings
 from dvms.engine import Engine, Stopped
 from dvms.inputs import Inputs
-from dvms.jobs import CANCELLED_BY_CUSTOMER, ENDED, Answer, Booking, Means, NoCredit, Sale, SqliteJobs, State
+from dvms.jobs import CANCELLED_BY_CUSTOMER, ENDED, Answer, Booking, Means, NoCredit, Sale, SqliteJobs, State, Usage
 from dvms.news import JobReport, Newsroom
 from dvms.policy import Context, Policy, judge
 from dvms.service import Job, Refused, Service, ServiceError
@@ -95,9 +95,6 @@ class Worker:
     async def hear(self, event: Event) -> None:
         """A job request: taken in once, refused, or none of our business."""
         parts = self.parts
-        if (known := await parts.jobs.get(event.id)) is not None:
-            await self._say_again(known)
-            return
         try:
             request, reject_reason = JobRequest.parse(event, parts.key), ""
         except BadRequest as error:
@@ -105,6 +102,9 @@ class Worker:
         self._arriving[request.customer] += 1
         try:
             context = await self._context(request)
+            if context.usage.known:
+                await self._say_again(event.id)
+                return
             reject = judge(parts.policies, context, request)
             if reject is not None and reject.silent:
                 return
@@ -127,25 +127,26 @@ class Worker:
             parts.outbox.wake()
             return
         log.info("job %s kind %d from %s", sale.id[:8], sale.kind, sale.customer[:8])
-        await self.advance(sale, request)
+        await self.advance(sale, request, context.usage)
 
     async def _context(self, request: JobRequest) -> Context:
         jobs, now = self.parts.jobs, self.parts.clock()
-        usage = await jobs.usage(request.customer, now)
+        usage = await jobs.usage(request.customer, now, request.id)
         early = self._arriving[request.customer] - 1  # heard at this very moment, not yet on disk
         usage = usage.with_open(early) if early > 0 else usage
         return Context(now, self.parts.key.public, self.price_msat, usage, trusted=self.trusted)
 
-    async def _say_again(self, sale: Sale) -> None:
+    async def _say_again(self, job: str) -> None:
         """The same request once more, well after we answered it: it gets the same answer."""
-        if not self.live or self.parts.clock() - sale.changed_at < BILL_GRACE:
+        sale = await self.parts.jobs.get(job)
+        if sale is None or not self.live or self.parts.clock() - sale.changed_at < BILL_GRACE:
             return
         for event in await self.parts.jobs.answers(sale.id):
             await self.parts.pool.publish(event, sale.relays, timeout=5)
 
     # Priced and billed.
 
-    async def advance(self, sale: Sale, request: JobRequest | None = None) -> None:
+    async def advance(self, sale: Sale, request: JobRequest | None = None, usage: Usage | None = None) -> None:
         """From heard (or priced) to the next rest. Also the way on after a restart."""
         if sale.id in self._moving:
             return
@@ -154,7 +155,7 @@ class Worker:
             request = request or JobRequest.parse(sale.event, self.parts.key)
             now: Sale | None = sale
             if sale.state is State.HEARD:
-                now = await self._price(sale, request)
+                now = await self._price(sale, request, usage)
             if now is not None and now.state is State.PRICED:
                 now = await self._bill(now, request)
             if now is not None and now.state is State.PAID:
@@ -167,7 +168,7 @@ class Worker:
             self._moving.discard(sale.id)
             self.parts.outbox.wake()
 
-    async def _price(self, sale: Sale, request: JobRequest) -> Sale | None:
+    async def _price(self, sale: Sale, request: JobRequest, usage: Usage | None) -> Sale | None:
         """Read the inputs, let the service look at the job, and settle how it is paid. Raises Refused."""
         parts = self.parts
         job = await self._prepare(sale, request, quiet=QUIET_SECONDS)
@@ -180,11 +181,11 @@ class Worker:
         fields: dict[str, Any] = {"price_msat": price, "bill_msat": max(price, prepayment(request))}
         if price == 0:
             return await self._pay(sale, Means.FREE, fields)
-        usage = await parts.jobs.usage(request.customer, parts.clock())
+        usage = usage or await parts.jobs.usage(request.customer, parts.clock())
         quota, quota_all = parts.settings.free_per_day, parts.settings.free_per_day_all
         if usage.free_today < quota and usage.free_today_all < quota_all:
             return await self._pay(sale, Means.QUOTA, fields)
-        if await parts.jobs.credit(request.customer) >= price:
+        if usage.credit_msat >= price:
             try:
                 return await self._pay(sale, Means.CREDIT, fields, [Booking("job", -price)])
             except NoCredit:  # another job of the same customer was quicker
@@ -297,7 +298,8 @@ class Worker:
             if parts.service.heavy and sale.attempts > ATTEMPTS:
                 raise ServiceError("the work broke off several times")
             job = self._prepared.pop(sale.id, None) or await self._prepare(sale, request, quiet=QUIET_SECONDS)
-            _empty(out)
+            if parts.service.heavy or out.exists():
+                _empty(out)
             seconds = float(parts.service.deadline or parts.settings.job_seconds)
             if sale.expires_at is not None:
                 seconds = min(seconds, sale.expires_at - parts.clock())
@@ -313,7 +315,8 @@ class Worker:
         finally:
             self._running.pop(sale.id, None)
             parts.outbox.wake()
-        shutil.rmtree(parts.folder / sale.id, ignore_errors=True)
+        if (parts.folder / sale.id).exists():
+            await asyncio.to_thread(shutil.rmtree, parts.folder / sale.id, ignore_errors=True)
 
     async def _run(self, sale: Sale, request: JobRequest, job: Job[Any], stop: asyncio.Event, seconds: float) -> Made:
         parts = self.parts
