@@ -45,7 +45,7 @@ def choose_size(
     largest: int,
     step: int = 2,
 ) -> tuple[int, int]:
-    """The size asked for, each side a multiple of `step`. A ratio keeps the default's area. Raises Refused beyond `largest`."""
+    """The size asked for, sides multiples of `step`. A ratio keeps the default's area. Refused beyond `largest`."""
     if size:
         w, h = parse_size(size)
     elif width or height:

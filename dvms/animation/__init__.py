@@ -1,4 +1,4 @@
-"""Clips from pictures (kind 5202): true-layer parallax, 2.5D for flat pictures, image-to-video models through diffusers.
+"""Clips from pictures (kind 5202): true-layer parallax, 2.5D for flat pictures, video models by diffusers.
 
 `service.AnimationService` is the trade; cameras (`parallax`, `flatdepth`) give a picture for every moment.
 """

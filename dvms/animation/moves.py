@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Zoom at the start and the end (1 is the whole picture), and how far to slide, -1..1 of the margin on each side."""
+    """Zoom at start and end (1 is the whole picture), and how far to slide: -1..1 of the margin."""
 
     name: str
     zoom: tuple[float, float] = (1.0, 1.0)

@@ -1,4 +1,4 @@
-"""Storybook pictures come alive: their true layers, each moved by its depth, with swaying, bobbing and falling things."""
+"""Storybook pictures come alive: true layers, each moved by its depth, and things that sway, bob and fall."""
 
 import math
 from dataclasses import dataclass
@@ -82,7 +82,9 @@ class Parallax:
                 lights_done = True
             if plate.image.mode == "RGB":
                 f = plate.fine
-                frame = plate.image.resize((c.width, c.height), Image.Resampling.NEAREST, box=tuple(v * f for v in box))
+                frame = plate.image.resize(
+                    (c.width, c.height), Image.Resampling.NEAREST, box=(box[0] * f, box[1] * f, box[2] * f, box[3] * f)
+                )
             elif plate.motion == "scenery":
                 _wide(frame, plate, box, 0.0)
             elif plate.motion in ("sway", "drift"):

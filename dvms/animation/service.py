@@ -61,12 +61,12 @@ class Camera(Protocol):
 
 
 class AnimationService(Service):
-    """Clips from pictures: true layers for Storybook pictures, 2.5D for any other, a video model by one line of settings."""
+    """Clips from pictures: true layers for Storybook pictures, 2.5D for others, a model by one line of settings."""
 
     name = "Timmy Motion"
     about = (
-        "Brings a picture to life as an mp4: pictures made by a Timmy node move in their true layers, any other picture in 2.5D. "
-        "Choose the camera move, length and size."
+        "Brings a picture to life as an mp4: pictures made by a Timmy node move in their true layers, any other "
+        "picture in 2.5D. Choose the camera move, length and size."
     )
     kinds = (5202,)
     Params = AnimationParams
@@ -137,9 +137,13 @@ class AnimationService(Service):
                     frame.save(poster, quality=85)
         engine = self.engine()
         facts = {
-            "engine": engine.name, "model": engine.model, "licence": engine.licence, "seed": str(job.seed), "motion": move.name,
+            "engine": engine.name,
+            "model": engine.model,
+            "licence": engine.licence,
+            "seed": str(job.seed),
+            "motion": move.name,
             "depth": "true layers" if recipe is not None else "estimated",
-        }  # fmt: skip
+        }
         progress(1.0, "done")
         alt = recipe.prompt if recipe is not None else "an animated picture"
         return Result(None, (Artefact(path, "video/mp4", width, height, frames / p.fps, alt[:300], poster),), facts)

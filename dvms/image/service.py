@@ -66,8 +66,8 @@ class ImageService(Service):
 
     name = "Timmy Pictures"
     about = (
-        "Pictures from words, in any of 25 languages. Sizes up to 1536x1536, six styles, seeds, negative prompts; give a picture "
-        "as a url input to build on it."
+        "Pictures from words, in any of 25 languages. Sizes up to 1536x1536, six styles, seeds, negative prompts; "
+        "give a picture as a url input to build on it."
     )
     kinds = (5100,)
     Params = ImageParams

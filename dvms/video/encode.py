@@ -22,7 +22,7 @@ FINAL = {"preset": "veryfast", "crf": "21"}
 
 
 class Mp4:
-    """An mp4 in the making. Frames are RGB images of the given even size, in order; audio is float32 of shape (2, n)."""
+    """An mp4 in the making. Frames are RGB pictures of an even size, in order; sound is float32 of shape (2, n)."""
 
     def __init__(
         self,

@@ -78,7 +78,7 @@ class Clip:
 
     def _fitted(self, picture: av.VideoFrame) -> Frame:
         w, h, left, top = self.crop
-        array: Frame = picture.reformat(width=w, height=h, format="rgb24").to_ndarray()
+        array = np.asarray(picture.reformat(width=w, height=h, format="rgb24").to_ndarray(), np.uint8)
         return (
             array
             if (w, h) == (self.width, self.height)

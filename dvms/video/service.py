@@ -21,7 +21,7 @@ class VideoParams(BaseModel):
     title: str = Field("", max_length=120, description="title card over the opening; default: the song's own title")
     captions: str = Field(
         "sheet",
-        description='"sheet" (the lines in the song file), "none", a JSON list of texts or of {"t0", "t1", "text"}, or lines of text',
+        description='"sheet" (lines of the song file), "none", JSON list of texts or {"t0", "t1", "text"}, or plain lines',
     )
     size: str | None = Field(None, description="pixels, like 854x480 (the default)")
     ratio: str | None = Field(None, description="instead of a size: 16:9, 1:1, 9:16 ...")
@@ -46,8 +46,8 @@ class VideoService(Service):
 
     name = "Timmy Cutting Room"
     about = (
-        "Cuts clips or pictures to a song: cuts on the beat, dissolves, karaoke captions, title card, loudness -15 LUFS. Inputs: urls in "
-        'order; the song is the url input with marker "audio". Gives an mp4 (H.264, AAC).'
+        "Cuts clips or pictures to a song: on the beat, with dissolves, karaoke captions and a title card, -15 LUFS. "
+        'Inputs: urls in order; the song is the url input with marker "audio". Gives an mp4 (H.264, AAC).'
     )
     kinds = (5203,)
     Params = VideoParams
@@ -144,9 +144,14 @@ class VideoService(Service):
         poster = _poster(path, job.workdir / "poster.jpg", min(seconds * 0.35, seconds - 0.5))
         engine = self.engine()
         facts = {
-            "engine": engine.name, "model": engine.model, "licence": engine.licence, "shots": str(len(shots)),
-            "cuts": " ".join(f"{shot.t0:.2f}" for shot in shots[1:]), "beats": score.source, "captions": str(len(lines)),
-        }  # fmt: skip
+            "engine": engine.name,
+            "model": engine.model,
+            "licence": engine.licence,
+            "shots": str(len(shots)),
+            "cuts": " ".join(f"{shot.t0:.2f}" for shot in shots[1:]),
+            "beats": score.source,
+            "captions": str(len(lines)),
+        }
         progress(1.0, "done")
         alt = film.title or "a film"
         return Result(None, (Artefact(path, "video/mp4", width, height, round(seconds, 3), alt, poster),), facts)
@@ -180,10 +185,11 @@ def _fitted(sound: Any, seconds: float, rate: int) -> Any:
 def _poster(film: Any, path: Any, at: float) -> Any:
     """A frame of the film as a JPEG."""
     import av
+    from PIL import Image
 
     with av.open(str(film)) as opened:
         opened.seek(int(max(0.0, at) * 1_000_000))
         for frame in opened.decode(video=0):
-            frame.to_image().save(path, quality=85)
+            Image.fromarray(frame.to_ndarray(format="rgb24")).save(path, quality=85)
             return path
     return None

@@ -1,4 +1,4 @@
-"""The real-model path, for real: small pipelines made here, loaded from a folder, run with progress, preview, cancel."""
+"""The real-model path: small pipelines made here, loaded from a folder, with progress, preview, cancel."""
 
 from pathlib import Path
 

@@ -1,6 +1,7 @@
 """Films: streams, length, cuts on the bars, words, loudness."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -36,10 +37,14 @@ def clicks(path: Path, *, sheeted: bool = True) -> Path:
         at = int(k * BEAT * audio.RATE)
         sound[at : at + len(hit)] += hit[: n - at].astype(np.float32)
     notes = {
-        "timmy": "song/1", "title": "Clicks", "seconds": SECONDS, "beats": [k * BEAT for k in range(16)],
-        "bars": [k * 2.0 for k in range(4)], "sections": [{"name": "chorus", "t0": 4.0, "t1": 8.0}],
+        "timmy": "song/1",
+        "title": "Clicks",
+        "seconds": SECONDS,
+        "beats": [k * BEAT for k in range(16)],
+        "bars": [k * 2.0 for k in range(4)],
+        "sections": [{"name": "chorus", "t0": 4.0, "t1": 8.0}],
         "lines": [{"t0": 1.0, "t1": 2.5, "text": "one two"}, {"t0": 4.5, "t1": 6.0, "text": "three four"}],
-    }  # fmt: skip
+    }
     audio.write(
         path, np.stack([sound, sound], 1), audio.RATE, metadata={"comment": json.dumps(notes)} if sheeted else {}
     )
@@ -127,7 +132,7 @@ def test_every_clip_is_shown_and_the_film_is_filled() -> None:
         shots = timeline.plan(score, sources, 24.0, [5.0] * sources)
         assert {shot.source for shot in shots} == set(range(sources))
         assert shots[0].t0 == 0 and shots[-1].t1 == 24.0
-        assert all(a.t1 == b.t0 and b.seconds > 0.9 for a, b in zip(shots, shots[1:], strict=False))
+        assert all(a.t1 == b.t0 and b.seconds > 0.9 for a, b in pairwise(shots))
 
 
 def test_pictures_alone_make_a_silent_film(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def wall(rng: Rng, c: Canvas, p: Palette, base: float, view: Image.Image | None,
     stripes = 1 + 0.018 * (np.sin(x * 95) > 0.2)
     n = noise(rng, c.w, c.h, 5, 3)
     shade = (light * stripes * (1 + (n - 0.5) * 0.08))[..., None]
-    colours = paper * shade * (rgb(p.ambient) * (0.55 if p.dark else 0.75) + (0.25 if p.dark else 0.25))
+    colours = paper * shade * (rgb(p.ambient) * (0.55 if p.dark else 0.75) + 0.25)
     if view is None:
         lamp = np.exp(-(((x - side) ** 2) * 5 + ((y - 0.25) ** 2) * 6))
         colours = colours + (rgb("#ffdf9e") - colours) * (lamp * 0.30)[..., None]
@@ -202,9 +202,13 @@ def _window(image: Image.Image, c: Canvas, view: Image.Image, side: float, p: Pa
     frame, shade = _tone(rgb("#fbf7ef") * rgb(p.ambient)), _tone(rgb("#cfc6b6") * rgb(p.ambient))
     thick = 10 * unit
     for box in (
-        [x0 - thick, y0 - thick, x1 + thick, y0], [x0 - thick, y1, x1 + thick, y1 + thick], [x0 - thick, y0, x0, y1], [x1, y0, x1 + thick, y1],
-        [(x0 + x1) / 2 - thick / 3, y0, (x0 + x1) / 2 + thick / 3, y1], [x0, (y0 + y1) / 2 - thick / 3, x1, (y0 + y1) / 2 + thick / 3],
-    ):  # fmt: skip
+        [x0 - thick, y0 - thick, x1 + thick, y0],
+        [x0 - thick, y1, x1 + thick, y1 + thick],
+        [x0 - thick, y0, x0, y1],
+        [x1, y0, x1 + thick, y1],
+        [(x0 + x1) / 2 - thick / 3, y0, (x0 + x1) / 2 + thick / 3, y1],
+        [x0, (y0 + y1) / 2 - thick / 3, x1, (y0 + y1) / 2 + thick / 3],
+    ):
         draw.rectangle(box, fill=frame)
     draw.rectangle([x0 - thick * 2, y1 + thick, x1 + thick * 2, y1 + thick * 2.4], fill=frame)
     draw.rectangle([x0 - thick * 2, y1 + thick * 2.4, x1 + thick * 2, y1 + thick * 3], fill=shade)

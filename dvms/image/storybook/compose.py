@@ -7,20 +7,50 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from dvms.image.storybook import figures, sprites, styles
+from dvms.image.storybook import anatomy, figures, sprites, styles
 from dvms.image.storybook.figures import Holder, layer_for, natural_height, picture_of, ridden, scaled, with_item
 from dvms.image.storybook.light import LIGHTS
-from dvms.image.storybook.paint import Canvas, Layer, Palette, Rng, over
+from dvms.image.storybook.paint import Array, Canvas, Layer, Palette, Rng, over
+from dvms.image.storybook.place import HORIZON, Place, needs_land
 from dvms.image.storybook.recipe import Recipe
-from dvms.image.storybook.scenery import HORIZON, Place, needs_land
+from dvms.image.storybook.scenery import Scenery
 from dvms.image.storybook.words import Meaning, Subject, understand
 
 MARGIN = 0.08  # of the height, around the frame, for the camera
 WATER = ("sea", "lake")
 AIRBORNE = ("space", "sky", "deep")
 ALIVE = ("animal", "person", "face", "cat", "monkey", "family")
-GROUND_BIRDS = ("penguin", "rooster", "duck", "swan", "turkey", "chicken", "baby chick", "hatching chick", "front-facing baby chick",
-                "flamingo", "peacock", "dodo", "goose", "owl", "feather", "wing")  # fmt: skip
+
+
+# Where the prompt names no time, and no thing.
+TIMES_OF_PLACE = {
+    "city": ("day", "sunset", "night"),
+    "desert": ("sunset", "day"),
+    "snow": ("day", "dawn", "night"),
+    "forest": ("day", "dawn"),
+    "sea": ("day", "sunset", "day"),
+    "beach": ("day", "sunset"),
+    "sky": ("day", "dawn", "sunset"),
+}
+INHABITANTS = {
+    "sea": "sailboat",
+    "beach": "crab",
+    "lake": "swan",
+    "snow": "penguin",
+    "desert": "camel",
+    "forest": "deer",
+    "city": "taxi",
+    "space": "rocket",
+    "moon": "astronaut",
+    "deep": "tropical fish",
+    "sky": "hot air balloon",
+    "stage": "microphone",
+    "room": "cat",
+    "library": "cat",
+    "kitchen": "pot of food",
+    "mount": "eagle",
+    "meadow": "butterfly",
+}
 
 
 @dataclass(slots=True)
@@ -52,11 +82,11 @@ def compose(recipe: Recipe) -> Scene:
     meaning = replace(meaning, place=meaning.place or _likely_place(meaning, rng))
     time = _likely_time(meaning, rng)
     if not meaning.subjects:
-        meaning = replace(meaning, subjects=_stand_in(meaning, rng))
+        meaning = replace(meaning, subjects=_stand_in(meaning))
     pad = int(recipe.height * MARGIN)
     canvas = Canvas(recipe.width, recipe.height, pad)
     banned = frozenset(sprites.plain(recipe.negative).split())
-    place = Place(rng, canvas, LIGHTS[time], meaning, banned)
+    place = Scenery(rng, canvas, LIGHTS[time], meaning, banned)
     layers = place.build()
     layers += _Stage(rng, place).set()
     layers.sort(key=lambda layer: layer.depth)
@@ -129,20 +159,13 @@ def _likely_time(meaning: Meaning, rng: Rng) -> str:
         return time
     if place == "stage":
         return "neon"
-    choices = {
-        "city": ["day", "sunset", "night"], "desert": ["sunset", "day"], "snow": ["day", "dawn", "night"], "forest": ["day", "dawn"],
-        "sea": ["day", "sunset", "day"], "beach": ["day", "sunset"], "sky": ["day", "dawn", "sunset"],
-    }.get(place or "", ["day", "dawn", "day", "sunset"])  # fmt: skip
+    choices = TIMES_OF_PLACE.get(place or "", ("day", "dawn", "day", "sunset"))
     return str(rng.choice(choices))
 
 
-def _stand_in(meaning: Meaning, rng: Rng) -> tuple[Subject, ...]:
+def _stand_in(meaning: Meaning) -> tuple[Subject, ...]:
     """A small subject for prompts that name only a place: something to look at, that belongs there."""
-    label = {
-        "sea": "sailboat", "beach": "crab", "lake": "swan", "snow": "penguin", "desert": "camel", "forest": "deer", "city": "taxi",
-        "space": "rocket", "moon": "astronaut", "deep": "tropical fish", "sky": "hot air balloon", "stage": "microphone",
-        "room": "cat", "library": "cat", "kitchen": "pot of food", "mount": "eagle", "meadow": "butterfly",
-    }[meaning.place or "meadow"]  # fmt: skip
+    label = INHABITANTS[meaning.place or "meadow"]
     return (Subject(sprites.by_label()[label], label, size=0.8),)
 
 
@@ -203,16 +226,16 @@ class _Stage:
             if other.relation in ("ride", "inside"):
                 mount_height = height * min(1.35, max(0.8, natural_height(other)))
                 share = 0.86 if natural_height(other) <= 1.0 else 0.68
-                if figures.CYCLE.search(other.sprite.label):
+                if anatomy.CYCLE.search(other.sprite.label):
                     mount_height, share = height * 0.78, 0.98
                 elif other.sprite.label == "surfboard":
                     mount_height, share = height * 0.50, 1.5
                 elif other.sprite.label == "broom":
                     mount_height, share = height * 0.66, 1.2
                     airborne = True
-                elif figures.BOARD.search(other.sprite.label):
+                elif anatomy.BOARD.search(other.sprite.label):
                     mount_height, share = height * 0.36, 2.3
-                elif figures.HULL.search(other.sprite.label):
+                elif anatomy.HULL.search(other.sprite.label):
                     mount_height, share = height * max(0.95, min(1.3, natural_height(other))), 0.74
                 mount = scaled(thing, mount_height)
                 image = ridden(image, mount, other.sprite.label, share)
@@ -251,15 +274,15 @@ class _Stage:
 
     def _should_flip(self, subject: Subject, x: float, k: int) -> bool:
         """Look into the picture; the second of two who meet turns to the first."""
-        if not figures.FACES_LEFT.search(subject.sprite.label):
+        if not anatomy.FACES_LEFT.search(subject.sprite.label):
             return False
         return x < 0.44
 
     def _side(self, subject: Subject, mirrored: bool) -> int:
         """0 for figures seen from the front, else which way they look."""
         label = subject.sprite.label
-        from_front = figures.HEADS.match(label) and label not in figures.WHOLE_CATS
-        if from_front or subject.sprite.family != "animal" or not figures.FACES_LEFT.search(label):
+        from_front = anatomy.HEADS.match(label) and label not in anatomy.WHOLE_CATS
+        if from_front or subject.sprite.family != "animal" or not anatomy.FACES_LEFT.search(label):
             return 0
         return 1 if mirrored else -1
 
@@ -340,13 +363,13 @@ class _Stage:
             "umbrella",
         ):
             return "air", 0.46
-        flies = sub == "transport-air" or (sub == "animal-bird" and label not in GROUND_BIRDS) or label in (
-            "honeybee", "butterfly", "fairy", "man fairy", "woman fairy", "bat", "ghost", "balloon", "kite", "baby angel", "red heart", "comet")  # fmt: skip
+        walks = label in anatomy.GROUND_BIRDS
+        flies = sub == "transport-air" or (sub == "animal-bird" and not walks) or label in anatomy.FLYERS
         if place in AIRBORNE:
             return "air", (0.72 if count == 1 else 0.66) if place != "deep" or sub != "place-building" else 0.92
         if airborne:
             return "air", 0.70
-        if flies and label != "owl":
+        if flies:
             return "air", 0.64 if label != "rocket" else 0.74
         if self.place.tabletop:
             return "earth", 0.90 if depth >= 0.7 else 0.86
@@ -389,7 +412,7 @@ def merge(layers: list[Layer], canvas: Canvas) -> Image.Image:
 def finish(sheet: Image.Image, scene: Scene) -> Image.Image:
     """Grade and style a merged sheet."""
     rng = _generator("finish", scene.recipe.seed)
-    a = np.asarray(sheet, np.float32) / 255
+    a: Array = np.asarray(sheet, np.float32) / 255
     look = styles.LOOKS.get(scene.style or "")
     a = styles.grade(a, rng, 0.010 if look is None else 0.0)
     if look is not None:

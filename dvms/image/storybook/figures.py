@@ -8,44 +8,24 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from dvms.image.storybook import sprites
-from dvms.image.storybook.paint import Canvas, Layer, Palette, Rng, mix, over, rgb, to_image
+from dvms.image.storybook.anatomy import (
+    BOARD,
+    BUSTS,
+    CARRIED_HIGH,
+    CYCLE,
+    HEADS,
+    HULL,
+    HUMAN,
+    LONG,
+    TALL,
+    TALL_BY_FAMILY,
+    TALL_BY_SUBGROUP,
+    WHOLE_CATS,
+)
+from dvms.image.storybook.paint import Array, Canvas, Layer, Palette, Rng, mix, over, rgb, to_image
 from dvms.image.storybook.sprites import Sprite
 from dvms.image.storybook.vocabulary import COLOURS
 from dvms.image.storybook.words import Subject
-
-HEADS = re.compile(
-    r"^(fox|wolf|bear|panda|koala|lion|frog|polar bear|hamster|raccoon|moose|boar|unicorn|orangutan|horse face|dog face|cat face|pig face"
-    r"|cow face|mouse face|rabbit face|monkey face|tiger face|dragon face|robot|alien|ogre|goblin|clown face|skull|jack-o-lantern face"
-    r"|cowboy hat face|chicken|.*\bcat( with.*)?|baby|child|boy|girl|man|woman|person|older person|old man|old woman"
-    r"|(man|woman|person): .*|(man|woman|person) wearing turban|baby angel|Santa Claus|Mrs\. Claus|Mx Claus|.*smiling.*|.*grinning.*)$"
-)
-WHOLE_CATS = {"cat", "black cat"}
-# Busts: shoulders cut straight; they get a lower half.
-BUSTS = re.compile(
-    r"^((man |woman )?(health worker|student|teacher|judge|farmer|cook|mechanic|factory worker|office worker|scientist|technologist|singer"
-    r"|artist|pilot|astronaut|firefighter|police officer|detective|guard|construction worker|with veil|in tuxedo|superhero|supervillain|mage"
-    r"|vampire|elf|genie|zombie|juggling|tipping hand|raising hand|shrugging)|person (in tuxedo|with veil|with crown|juggling)|ninja|prince"
-    r"|princess|woman with headscarf|troll|person with skullcap|genie)$"
-)
-TALL = {
-    "elephant": 1.25, "giraffe": 1.4, "mammoth": 1.25, "sauropod": 1.4, "T-Rex": 1.25, "dragon": 1.25, "spouting whale": 1.25,
-    "whale": 1.25, "castle": 1.5, "Japanese castle": 1.5, "house": 1.25, "house with garden": 1.3, "lighthouse": 1.65, "windmill": 1.5,
-    "office building": 1.5, "Tokyo tower": 1.6, "Statue of Liberty": 1.4, "church": 1.35, "ferris wheel": 1.55, "roller coaster": 1.5,
-    "deciduous tree": 1.5, "evergreen tree": 1.5, "palm tree": 1.5, "Christmas tree": 1.25, "mountain": 1.5, "volcano": 1.6,
-    "locomotive": 1.15, "hot air balloon": 1.25, "rocket": 1.15, "mouse": 0.62, "rat": 0.62, "hamster": 0.8, "chipmunk": 0.75,
-    "hedgehog": 0.7, "frog": 0.8, "baby chick": 0.6, "hatching chick": 0.6, "bird": 0.7, "black bird": 0.7, "parrot": 0.7, "owl": 0.85,
-    "honeybee": 0.42, "butterfly": 0.5, "lady beetle": 0.36, "ant": 0.36, "snail": 0.55, "spider": 0.5, "crab": 0.6, "beetle": 0.42,
-    "turtle": 0.85, "coin": 0.75, "mushroom": 0.8, "tulip": 0.7, "rose": 0.7, "sunflower": 0.9, "hot beverage": 0.6, "book": 0.6,
-    "penguin": 0.9, "duck": 0.7, "rabbit": 0.75, "baby": 0.75, "red heart": 0.8, "high voltage": 0.7, "tent": 1.2, "circus tent": 1.45,
-    "dove": 0.7, "bat": 0.6, "desert island": 1.3, "sailboat": 1.2, "passenger ship": 1.2, "rainbow": 1.3, "fire": 0.7,
-}  # fmt: skip
-FACES_LEFT = re.compile(
-    r"horse|dog|cat$|deer|cow|ox|pig$|ram|ewe|goat|camel|llama|zebra|giraffe|elephant|mammoth|rhino|hippo|mouse$|rat|rabbit$|chipmunk"
-    r"|beaver|hedgehog|skunk|kangaroo|badger|turkey|rooster|bird|duck|swan|dodo|flamingo|goose|crocodile|turtle|snake|sauropod|T-Rex"
-    r"|whale|dolphin|seal|fish|shark|snail|bison|buffalo|leopard|tiger$|donkey|dragon|eagle|poodle|automobile|bicycle|motorcycle|locomotive"
-    r"|sailboat|boat|tractor|taxi|bus|truck|train|car"
-)
-
 
 # -- single pictures
 
@@ -114,7 +94,6 @@ class _Clay:
 
 SHIRTS = ("#3f8fe0", "#e2574c", "#43a86b", "#f4f1ea", "#8a63d2", "#2fb3b0", "#e76aa5", "#3c6fc4")
 TROUSERS = ("#3b4a6b", "#5a4636", "#44545c", "#6b5a8a")
-HUMAN = re.compile(r"\b(baby|child|boy|girl|man|woman|person|turban|angel|Claus|cowboy|clown)\b|smiling|grinning")
 
 
 def _plush(head: Image.Image, label: str, outfit: int) -> Image.Image:
@@ -125,13 +104,14 @@ def _plush(head: Image.Image, label: str, outfit: int) -> Image.Image:
     lower = a[hh // 2 :][solid[hh // 2 :]][:, :3]
     upper = a[: hh // 2][solid[: hh // 2]][:, :3]
     human = HUMAN.search(label) is not None
-    fur = np.median(upper if len(upper) else lower, 0)
-    light = lower[lower.mean(1) >= np.quantile(lower.mean(1), 0.8)].mean(0)
+    fur: Array = np.median(upper if len(upper) else lower, 0)
+    light: Array = lower[lower.mean(1) >= np.quantile(lower.mean(1), 0.8)].mean(0)
     if label in ("panda",):
         fur, light = rgb("#4a4552"), rgb("#f4f1f4")
     if human:
         fur = rgb("#b3242d" if "Claus" in label else SHIRTS[outfit % len(SHIRTS)])
-        light, skin = fur * 1.06, np.median(upper, 0) if "smiling" in label else np.median(lower, 0)
+        light = fur * 1.06
+        skin: Array = np.median(upper, 0) if "smiling" in label else np.median(lower, 0)
         legs = rgb(TROUSERS[outfit % len(TROUSERS)])
     else:
         skin, legs = fur * 0.97, fur * 0.80
@@ -223,10 +203,7 @@ def natural_height(subject: Subject) -> float:
     """How tall it stands beside others; 1 is a person."""
     tall = TALL.get(subject.sprite.label)
     if tall is None:
-        sub = subject.sprite.subgroup
-        tall = {"animal-bug": 0.45, "food": 0.55, "drink": 0.55, "animal-bird": 0.75, "plant-flower": 0.7, "place-building": 1.4,
-                "place-religious": 1.4}.get(sub, {"food": 0.55, "musical": 0.6, "clothing": 0.5, "tool": 0.55, "sport": 0.5, "game": 0.5,
-                "phone": 0.5, "computer": 0.6, "light": 0.55, "book": 0.5, "money": 0.6, "writing": 0.5}.get(subject.sprite.family, 1.0))  # fmt: skip
+        tall = TALL_BY_SUBGROUP.get(subject.sprite.subgroup, TALL_BY_FAMILY.get(subject.sprite.family, 1.0))
     return tall * subject.size
 
 
@@ -234,13 +211,9 @@ def picture_of(subject: Subject, outfit: int) -> Image.Image:
     return figure(subject.sprite.id, subject.sprite.label, subject.colour, outfit)
 
 
-LONG = re.compile(r"guitar|violin|banjo|saxophone|trumpet|flute|accordion")
-CARRIED_HIGH = re.compile(r"umbrella|balloon|kite|flag|lantern|torch|sparkler|fishing|bow|wand|dagger|sword|axe|candle")
-
-
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Somebody who can hold things. `side` is 0 for a figure seen from the front, -1 or 1 where it looks left or right."""
+    """Somebody who can hold things. `side` is 0 for a figure seen from the front, -1 or 1: it looks left or right."""
 
     image: Image.Image
     side: int = 0
@@ -309,16 +282,6 @@ def with_item(holder: Holder, sprite: Sprite, item: Image.Image, relation: str) 
     else:
         group.put(scaled(item, h * 0.32), w * 0.36, -h * 0.18)
     return group.image()[0]
-
-
-BOARD = re.compile(
-    r"skateboard|sled|roller|carpet|cloud|comet|snail|turtle|crocodile|fish|seal|ice$|\brock$|books|package"
-)
-CYCLE = re.compile(r"bicycle|motorcycle|scooter")
-HULL = re.compile(
-    r"boat|canoe|ship|balloon|basket|bucket|beverage|teacup|car\b|automobile|taxi|minibus|bus|rocket|saucer|bathtub|bowl|truck|airplane|tractor"
-    r"|locomotive|hat|nest|package"
-)
 
 
 def ridden(rider: Image.Image, mount: Image.Image, label: str, share: float) -> Image.Image:
@@ -401,8 +364,18 @@ def soften(image: Image.Image, radius: float) -> Image.Image:
 
 
 def layer_for(
-    name: str, image: Image.Image, c: Canvas, p: Palette, rng: Rng, x: float, foot: float, depth: float, ground: str, sun_x: float, motion: str,
-) -> list[Layer]:  # fmt: skip
+    name: str,
+    image: Image.Image,
+    c: Canvas,
+    p: Palette,
+    rng: Rng,
+    x: float,
+    foot: float,
+    depth: float,
+    ground: str,
+    sun_x: float,
+    motion: str,
+) -> list[Layer]:
     """The picture set at frame position x, its foot at `foot`, on `ground` (earth, water or air)."""
     seen = lit(image, p, sun_x, max(0.0, 0.5 - depth) * 0.8)
     px, py = c.x(x), c.y(foot)

@@ -283,7 +283,7 @@ def water(rng: Rng, c: Canvas, p: Palette, horizon: float, sun_x: float, calm: b
         * np.clip((ripple - 0.45) * 9, 0, 1)
         * np.clip(1.15 - t, 0, 1)
     )
-    colours += (rgb(p.sun) - colours) * (path * (0.9 if not p.name == "storm" else 0.25))[..., None]
+    colours += (rgb(p.sun) - colours) * (path * (0.9 if p.name != "storm" else 0.25))[..., None]
     return Layer(name, to_image(colours).convert("RGBA"), 0, first, 0.4, "shimmer")
 
 

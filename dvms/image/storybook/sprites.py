@@ -16,34 +16,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "storybook.zip"
-LANGUAGES = tuple(
-    [
-        "bn",
-        "da",
-        "de",
-        "es",
-        "et",
-        "fi",
-        "fr",
-        "hi",
-        "hu",
-        "it",
-        "ja",
-        "ko",
-        "lt",
-        "ms",
-        "nb",
-        "nl",
-        "pl",
-        "pt",
-        "ru",
-        "sv",
-        "th",
-        "uk",
-        "vi",
-        "zh",
-    ]
-)
 DRAWN = ("lighthouse", "windmill", "hot air balloon", "surfboard", "skateboard")  # made by `drawn.py`, not in the zip
 AS_SUBGROUP = {
     "lighthouse": "place-building",

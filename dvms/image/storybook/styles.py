@@ -15,7 +15,7 @@ def _u8(a: Array) -> Image.Image:
 
 
 def _f(image: Image.Image) -> Array:
-    return np.asarray(image, np.float32) / 255
+    return np.asarray(np.asarray(image, np.float32) / 255)
 
 
 def _edges(a: Array, radius: float) -> Array:
@@ -24,7 +24,7 @@ def _edges(a: Array, radius: float) -> Array:
     gy, gx = np.gradient(lum)
     colour = a - a.mean(-1, keepdims=True)
     cy, cx = np.gradient(colour[..., 0] - colour[..., 2])
-    return np.clip((np.hypot(gx, gy) + 0.5 * np.hypot(cx, cy)) * 9, 0, 1)
+    return np.asarray(np.clip((np.hypot(gx, gy) + 0.5 * np.hypot(cx, cy)) * 9, 0, 1), np.float32)
 
 
 def watercolour(a: Array, rng: np.random.Generator) -> Array:

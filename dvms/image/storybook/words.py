@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field
 
 from dvms.image.storybook import languages, sprites
+from dvms.image.storybook.anatomy import RIDEABLE, VESSEL
 from dvms.image.storybook.sprites import Sprite
 from dvms.image.storybook.vocabulary import (
     ABSTRACT,
@@ -291,18 +292,6 @@ def _partner(subjects: list[Subject]) -> int:
     return last
 
 
-RIDEABLE = re.compile(
-    r"horse|unicorn|elephant|camel|donkey|whale|dolphin|dragon|dinosaur|T-Rex|sauropod|turtle|llama|zebra|giraffe|bison|ox\b"
-    r"|rocket|saucer|bicycle|motorcycle|scooter|skateboard|sled|sailboat|canoe|boat|ship|tractor|tiger|lion|bear|wolf|deer"
-    r"|snail|swan|goose|eagle|duck|shark|fish|seal|cow|pig\b|ram|ewe|goat|rhino|hippo|mammoth|kangaroo|automobile|car\b|balloon"
-    r"|broom|surfboard|comet|cloud|moon|locomotive|carousel|taxi|minibus|truck|airplane|helicopter|wheelchair|crocodile|moose|octopus|skates?"
-)
-VESSEL = re.compile(
-    r"boat|canoe|ship|balloon|basket|bucket|hot beverage|teacup|car\b|automobile|taxi|minibus|bus|locomotive|rocket|saucer|bathtub|sled"
-    r"|package|hat|bowl|truck|airplane|nest|tractor"
-)
-
-
 def _fitting(relation: str | None, first: Sprite, second: Sprite) -> str | None:
     """The relation, if these two can have it; a likelier one where the words are ambiguous."""
     animate = first.family in ("animal", "person", "face", "cat", "monkey", "family")
@@ -335,7 +324,7 @@ def _fitting(relation: str | None, first: Sprite, second: Sprite) -> str | None:
 
 
 def style_named(style: str | None) -> str | None:
-    """The look a customer's word asks for: one of six, `storybook` for the plain one, None for no or an unknown word."""
+    """The look a word asks for: one of six, `storybook` for the plain one, None for no word or an unknown one."""
     if not style:
         return None
     text = sprites.plain(style.replace("-", " "))
