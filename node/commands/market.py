@@ -385,7 +385,7 @@ async def _buy(folder: Path, relays: Sequence[str], wallet: str | None, wish: _W
                 err.print("interrupted: `timmy jobs --resume` goes on with it, and pays nothing twice")
                 raise
         if not quiet:
-            receipt_of(bought, wish.save)
+            receipt_of(bought, wish.save, view.costs())
         return bought
 
 

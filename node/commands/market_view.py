@@ -130,8 +130,7 @@ class BuyView:
 
     def _line(self, name: str, idx: str) -> Text:
         state, provider, msat, fraction = self._steps[name, idx]
-        many = sum(other == name for other, _ in self._steps) > 1
-        line = Text(f"{name}{f' {int(idx) + 1}' if many and idx.isdigit() else ''}".ljust(12))
+        line = Text(self._label(name, idx).ljust(12))
         line.append(f"{state:<10}", _STEP_COLOURS.get(state, "blue"))
         line.append(f"{self._name(provider):<24}", "dim")
         line.append(f"{show(msat):>10}" if msat else " " * 10, "cyan")
@@ -139,14 +138,26 @@ class BuyView:
             line.append(f"  {fraction:4.0%}")
         return line
 
+    def _label(self, name: str, idx: str) -> str:
+        many = sum(other == name for other, _ in self._steps) > 1
+        return f"{name} {int(idx) + 1}" if many and idx.isdigit() else name
+
     def _name(self, provider: str) -> str:
         if len(provider) != 64:
             return ""
         known = [offer.name for offer in self._directory.offers() if offer.provider == provider and offer.name]
         return (known[0] if known else nip19.npub(provider)[:14])[:23]
 
+    def costs(self) -> list[tuple[str, str, int]]:
+        """(step, seller, msat) of every step that a composite told of and paid for."""
+        return [
+            (self._label(name, idx), self._name(provider), msat)
+            for (name, idx), (_, provider, msat, _) in sorted(self._steps.items())
+            if msat
+        ]
 
-def receipt_of(bought: Purchase, saved: Path | None) -> None:
+
+def receipt_of(bought: Purchase, saved: Path | None, steps: list[tuple[str, str, int]]) -> None:
     """What is said at the end: the answer or the file, what it cost, the receipt's id."""
     result = bought.result
     if result is not None and bought.path is None and saved is None:
@@ -158,6 +169,8 @@ def receipt_of(bought: Purchase, saved: Path | None) -> None:
     for name in ("cost", "sat", "seller"):
         table.add_column(name, justify="right" if name == "sat" else "left")
     payment = bought.payment
+    for name, seller, msat in steps:
+        table.add_row(f"[dim]{name}[/]", f"[dim]{show(msat, '').strip()}[/]", f"[dim]{seller}[/]")
     if payment is not None:
         table.add_row("price", show(payment.amount_msat, "").strip(), nip19.npub(payment.bill.pubkey)[:14])
         if payment.fee_msat:
