@@ -1,106 +1,79 @@
-"""Songs by a neural music pipeline through diffusers: ACE-Step, or any other whose call returns `audios`."""
+"""Songs by a neural music pipeline through diffusers: ACE-Step, or any other whose answer has `audios`."""
 
 from __future__ import annotations
 
-import inspect
-import logging
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from dvms import pipelines
 from dvms.audio import Samples
 from dvms.service import Failed, Progress
 
-log = logging.getLogger("dvms.music")
-
-_LICENCES = {"ace-step": "MIT", "musicgen": "CC-BY-NC-4.0", "stable-audio": "Stability AI Community License"}
-
-
-class _Stopped(Exception):
-    """Raised inside the step callback: the only way to end a pipeline between two steps."""
+# Word in the model's name -> (denoising steps where nobody says, licence of what it makes).
+_FAMILIES: Final = (
+    ("ace-step", 8, "MIT"),
+    ("acestep", 8, "MIT"),
+    ("musicgen", None, "CC-BY-NC-4.0: not for sale"),
+    ("stable-audio", None, "Stability AI Community License"),
+    ("audioldm", None, "CC-BY-NC-SA-4.0: not for sale"),
+)
+INSTRUMENTAL: Final = "[instrumental]"
 
 
 @dataclass(frozen=True, slots=True)
 class Neural:
+    """What a pipeline made: stereo sound at its own rate."""
+
     sound: Samples
     rate: int
     pipeline: str
     licence: str
 
 
-class Pipeline:
-    """A loaded pipeline; stays loaded for the next song."""
+def make(settings: Any, progress: Progress, *, prompt: str, lyrics: str, seconds: float, seed: int) -> Neural:
+    """Load the model once, sing or play. Failed where it is missing, makes no sound, or the job is cancelled."""
+    steps, licence = next(
+        ((steps, licence) for word, steps, licence in _FAMILIES if word in settings.engine.lower()),
+        (None, "see the model's card"),
+    )
+    progress(0.01, f"loading {settings.engine}")
+    pipe = pipelines.load(pipelines.wish_of(settings))
+    out = pipelines.run(
+        pipe,
+        progress,
+        (0.1, 0.9),
+        None,
+        prompt=prompt,
+        lyrics=lyrics,
+        audio_duration=seconds,
+        audio_end_in_s=seconds,
+        audio_length_in_s=seconds,
+        num_inference_steps=settings.steps or steps,
+        seed=seed,
+    )
+    audios = getattr(out, "audios", None)
+    if audios is None or len(audios) == 0:
+        raise Failed(f"{type(pipe).__name__} made no sound: it is no music model")
+    return Neural(_stereo(audios[0]), _rate(pipe), type(pipe).__name__, settings.licence or licence)
 
-    def __init__(self, ref: str, device: str = "auto") -> None:
-        """`ref` is a hub id or a folder. Failed where diffusers, torch or the model are missing."""
-        try:
-            import torch
-            from diffusers import DiffusionPipeline
-        except ImportError as error:
-            raise Failed(f"this engine needs the diffusers extra ({error.name} is missing)") from None
-        self.ref = ref
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        dtype = {"cuda": torch.bfloat16, "mps": torch.float16}.get(device, torch.float32)
-        try:
-            self._pipe: Any = DiffusionPipeline.from_pretrained(ref, dtype=dtype, local_files_only=Path(ref).is_dir())
-        except (OSError, ValueError) as error:
-            raise Failed(f"the model {ref} can't be loaded: {error}") from None
-        size = sum(
-            p.numel() * p.element_size()
-            for part in self._pipe.components.values()
-            if isinstance(part, torch.nn.Module)
-            for p in part.parameters()
-        )
-        if device == "cuda" and size * 1.25 > torch.cuda.mem_get_info()[0]:
-            self._pipe.enable_model_cpu_offload()
-        else:
-            self._pipe.to(device)
-        self._pipe.set_progress_bar_config(disable=True)
-        self._torch = torch
 
-    def make(self, *, prompt: str, lyrics: str, seconds: float, steps: int, seed: int, progress: Progress) -> Neural:
-        pipe = self._pipe
-        known = inspect.signature(pipe.__call__).parameters
+def _stereo(audio: Any) -> Samples:
+    sound = np.asarray(audio.float().cpu() if hasattr(audio, "cpu") else audio, np.float32)
+    sound = sound.T if sound.ndim == 2 and sound.shape[0] <= 2 else sound
+    sound = sound[:, None] if sound.ndim == 1 else sound
+    if not np.isfinite(sound).all():
+        raise Failed("the model made no sound")
+    return np.ascontiguousarray(np.repeat(sound, 2, 1) if sound.shape[1] == 1 else sound[:, :2])
 
-        def step(pipeline: Any, index: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-            if progress.cancelled:
-                pipeline._interrupt = True
-                raise _Stopped
-            progress(0.05 + 0.85 * (index + 1) / steps, f"step {index + 1} of {steps}")
-            return values
 
-        wanted = {
-            "prompt": prompt,
-            "lyrics": lyrics,
-            "audio_duration": seconds,
-            "audio_end_in_s": seconds,
-            "num_inference_steps": steps,
-            "generator": self._torch.Generator("cpu").manual_seed(seed),
-            "callback_on_step_end": step,
-            "output_type": "np",
-        }
-        try:
-            out = pipe(**{name: value for name, value in wanted.items() if name in known})
-        except _Stopped:
-            raise Failed("cancelled") from None
-        audios = getattr(out, "audios", None)
-        if audios is None:
-            raise Failed(f"{type(pipe).__name__} made no sound: it is not a music pipeline")
-        sound = np.asarray(audios[0].float().cpu() if hasattr(audios[0], "cpu") else audios[0], np.float32)
-        sound = sound.T if sound.ndim == 2 and sound.shape[0] <= 2 else sound
-        sound = np.repeat(sound[:, None], 2, 1) if sound.ndim == 1 else sound
-        licence = next((text for word, text in _LICENCES.items() if word in self.ref.lower()), "see the model's card")
-        return Neural(np.ascontiguousarray(sound), self._rate(), type(pipe).__name__, licence)
-
-    def _rate(self) -> int:
-        """The sample rate of the decoder, wherever this family keeps it."""
-        for part in (self._pipe, *self._pipe.components.values()):
-            for holder in (part, getattr(part, "config", None)):
-                for name in ("sample_rate", "sampling_rate", "audio_sampling_rate"):
-                    rate = getattr(holder, name, None)
-                    if isinstance(rate, int | float) and rate > 8000:
-                        return int(rate)
-        return 48_000
+def _rate(pipe: Any) -> int:
+    """The sample rate of the decoder, wherever this family keeps it."""
+    for part in (pipe, getattr(pipe, "vae", None), getattr(pipe, "vocoder", None), *pipe.components.values()):
+        for holder in (part, getattr(part, "config", None)):
+            for name in ("sample_rate", "sampling_rate", "audio_sampling_rate"):
+                rate = getattr(holder, name, None)
+                if isinstance(rate, int | float) and rate >= 8000:
+                    return int(rate)
+    return 48_000

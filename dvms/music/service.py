@@ -57,8 +57,12 @@ class MusicSettings(BaseModel):
     included_seconds: int = Field(
         60, ge=10, description="length the base price covers; longer songs cost in proportion"
     )
-    steps: int = Field(8, ge=1, le=200, description="denoising steps of a diffusers pipeline")
-    device: str = Field("auto", description="auto, cpu, cuda or mps, for a diffusers pipeline")
+    licence: str = Field("", description="licence of a diffusers model, told to customers")
+    dtype: str = Field("auto", description="auto, float32, bfloat16 or float16, for a diffusers model")
+    offload: str = Field("auto", description="auto, none, model or sequential: memory care of a diffusers model")
+    variant: str | None = Field(None, description="weights variant of a diffusers model, for instance fp16")
+    local_files_only: bool = Field(False, description="never fetch model files")
+    steps: int | None = Field(None, ge=1, le=200, description="denoising steps; empty: the model's own")
 
 
 class MusicService(Service):
@@ -69,10 +73,6 @@ class MusicService(Service):
     Settings = MusicSettings
 
     settings: MusicSettings
-
-    def __init__(self, settings: Any = None) -> None:
-        super().__init__(settings)
-        self._model: Any = None
 
     @property
     def _embedded(self) -> bool:
@@ -149,16 +149,13 @@ class MusicService(Service):
         from dvms import audio
         from dvms.music import ace, sheet
 
-        if self._model is None:
-            progress(0.01, f"loading {self.settings.engine}")
-            self._model = ace.Pipeline(self.settings.engine, self.settings.device)
-        made = self._model.make(
+        made = ace.make(
+            self.settings,
+            progress,
             prompt=", ".join(part for part in (job.params.style, theme) if part),
-            lyrics=words if job.params.vocals else "[instrumental]",
+            lyrics=words if job.params.vocals else ace.INSTRUMENTAL,
             seconds=job.params.seconds,
-            steps=self.settings.steps,
             seed=job.seed,
-            progress=progress,
         )
         path = job.workdir / f"song{audio.FORMATS[mime][0]}"
         sound = audio.master(made.sound, made.rate)
