@@ -104,6 +104,17 @@ class StepDoc(_Part):
         default="buyer", description="Who may be served from an earlier run."
     )
 
+    def judged_by(self) -> "StepDoc":
+        """The step that hires this step's judge; its inputs are the artefact and the question."""
+        judge = self.gate.judge
+        assert judge is not None
+        kind = "text" if self.out.mime.startswith("text/") or self.out.mime == "application/json" else "url"
+        return StepDoc(
+            kind=judge.kind, i=[["$artefact", kind], [judge.ask, "text"]],
+            param={"form": "yes-no", "title": judge.ask[:100]},
+            max_msat=judge.max_msat, seconds=judge.seconds, tries=1, cache="off",
+        )  # fmt: skip
+
 
 class Price(_Part):
     """How the composite is priced."""

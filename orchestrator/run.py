@@ -168,6 +168,7 @@ class Attempt:
     source: Mapping[str, Any] = field(default_factory=dict)  # what the result points at, to fetch
     artefact: Artefact | None = None
     verdict: Verdict | None = None
+    judged: bool = False  # gate G2 has spoken
     reason: str = ""
     cached: bool = False
     answered: bool = False  # the provider has said anything at all
@@ -324,7 +325,19 @@ class Run:
         return sum(attempt.paid_msat + attempt.reserved_msat for _, attempt in self.attempts)
 
     def doc(self, unit: Unit | str) -> StepDoc:
-        return self.recipe.steps[unit if isinstance(unit, str) else unit.name]
+        """The step's document; for the judge of an attempt (`song~1`) the one made from the step's gate."""
+        name, _, judges = (unit if isinstance(unit, str) else unit.name).partition("~")
+        step = self.recipe.steps[name]
+        return step.judged_by() if judges else step
+
+    def judge_of(self, unit: Unit, attempt: Attempt) -> Unit | None:
+        """The unit that judges an attempt (gate G2), once it is asked."""
+        return self.units.get((f"{unit.name}~{attempt.number}", unit.idx))
+
+    def judged(self, unit: Unit) -> Artefact | None:
+        """What a judging unit looks at."""
+        name, _, number = unit.name.partition("~")
+        return self.units[name, unit.idx].attempts[int(number) - 1].artefact
 
     def units_of(self, name: str) -> list[Unit]:
         return [self.units[name, idx] for idx in range(self.fans.get(name, 0))]
@@ -366,7 +379,7 @@ def apply(run: Run, entry: Entry) -> Run:
         units = {(entry.step, idx): Unit(entry.step, idx) for idx in range(entry.data["count"])}
         return replace(run, units={**run.units, **units}, fans={**run.fans, entry.step: entry.data["count"]})
     key = (entry.step, entry.idx)
-    unit = run.units.get(key)
+    unit = Unit(*key) if entry.kind == "judging" else run.units.get(key)
     if unit is None:
         return run
     unit = _apply_to_unit(unit, entry) if entry.attempt == 0 else _with_attempt(unit, entry)
@@ -476,6 +489,11 @@ def _apply_to_attempt(attempt: Attempt, entry: Entry) -> Attempt:
             stored = Artefact.load(data["artefact"]) if "artefact" in data else attempt.artefact
             state = State.GATED if verdict.ok else State.REJECTED
             return replace(attempt, state=state, at=at, verdict=verdict, artefact=stored, reason=verdict.reason)
+        case "judged":
+            checks = (*(attempt.verdict.checks if attempt.verdict else ()), ("judge", bool(data["ok"]), data["words"]))
+            verdict = Verdict(bool(data["ok"]), checks, attempt.verdict.score if attempt.verdict else 1.0)
+            state = State.GATED if verdict.ok else State.REJECTED
+            return replace(attempt, state=state, at=at, verdict=verdict, judged=True, reason=verdict.reason)
         case "refused" | "late" | "lost" | "rejected":
             exhausted = bool(data.get("exhausted"))
             return replace(attempt, state=State(entry.kind), at=at, reason=data["reason"], exhausted=exhausted)

@@ -112,6 +112,9 @@ class Timmy:
                     buy=step.buy, pays_for_failures=best.pubkey not in own, optional=step.optional,
                 )
             )  # fmt: skip
+            if step.gate.judge is not None:
+                judge = step.gate.judge
+                lines.append(Line(f"{name}~", judge.kind, lines[-1].count, judge.max_msat, 0.9, 1, optional=True))
         return lines
 
     async def quote(self, recipe: Recipe) -> Quote:

@@ -65,6 +65,12 @@ def inputs_of(run: Run, unit: Unit) -> list[Given]:
     for entry in run.doc(unit).i:
         marker = entry[2] if len(entry) > 2 else ""
         ref = Ref.read(entry[0])
+        if "~" in unit.name and entry[0] == "$artefact":
+            artefact = run.judged(unit)
+            if artefact is not None:
+                shown = artefact.url if entry[1] == "url" else artefact.text or ""
+                found.append(Given(shown, entry[1], marker, artefact.sha256))
+            continue
         if ref is not None and ref.root in run.recipe.steps and _skipped(run, ref.root):
             continue
         value = resolve(run, unit, entry[0])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nostr.event import Event
-from orchestrator import decide as rules
+from orchestrator import purchase, units
 from orchestrator.effects import Cancel
 from orchestrator.journal import Limits
 from orchestrator.recipe import Recipe
@@ -28,7 +28,7 @@ def portraits(**step: Any) -> Recipe:
             },
             "frame": {
                 "kind": 5100, "each": "$story.shots", "i": [["$each.prompt", "text"]], "out": {"mime": "image/*"},
-                "tries": 2, "seconds": 1, **step,
+                "tries": 2, "seconds": 10, **step,
             },
             "cut": {"kind": 5203, "i": [["$frame", "url"]], "out": {"mime": "video/mp4"}},
         },
@@ -56,9 +56,10 @@ async def test_a_music_video_is_bought_step_by_step_and_delivered(tmp_path: Path
 
 @pytest.mark.parametrize("mood", ["error", "bad", "dear", "thief", "silent", "vanish"])
 async def test_a_bad_provider_is_replaced(tmp_path: Path, mood: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "ANSWER_SECONDS", 1)
+    monkeypatch.setattr(units, "ANSWER_SECONDS", 1)
     async with Timmy(tmp_path, crowd(image=mood)) as timmy:
-        run = await timmy.until_over(await timmy.sell(portraits(), hedge=False))
+        seconds = 2 if mood in ("silent", "vanish") else 10
+        run = await timmy.until_over(await timmy.sell(portraits(seconds=seconds), hedge=False))
         assert run.phase is Phase.DELIVERED
         assert won_by(run, "frame") == {"image"}
         lost = 2 * 8_000 if mood in ("bad", "vanish") else 0  # they were paid before it showed
@@ -71,7 +72,7 @@ async def test_what_was_paid_to_a_vanished_provider_is_bounded_by_its_exposure(t
     limits = Limits(exposure_msat=12_000, exposure_share=0.0)
     thief_only = [p for p in crowd(image="vanish") if p.name != "image"]
     async with Timmy(tmp_path, thief_only, limits=limits) as timmy:
-        run = await timmy.until_over(await timmy.sell(portraits(), hedge=False))
+        run = await timmy.until_over(await timmy.sell(portraits(seconds=2), hedge=False))
         assert run.phase is Phase.REFUNDED
         assert timmy.world.spent() == 10_000 + 8_000  # the story, and one picture of the two that were billed
 
@@ -91,7 +92,7 @@ async def test_a_forged_result_is_ignored(tmp_path: Path) -> None:
             real_react(event)
 
         timmy.world._react = react  # type: ignore[method-assign]
-        run = await timmy.until_over(await timmy.sell(portraits(), hedge=False))
+        run = await timmy.until_over(await timmy.sell(portraits(seconds=2), hedge=False))
         assert run.phase is Phase.DELIVERED and forged
         assert not {attempt.result_id for _, attempt in run.attempts} & set(forged)
 
@@ -199,6 +200,29 @@ async def test_a_fan_out_may_lose_some(tmp_path: Path) -> None:
         run = await timmy.until_over(await timmy.sell(portraits(least=1)))
         assert run.phase is Phase.DELIVERED
         assert [unit.done for unit in run.units_of("frame")] == [True, False]
+
+
+async def test_a_judge_is_hired_and_decides(tmp_path: Path) -> None:
+    judge = {"kind": 5820, "ask": "Is it watchable?", "max_msat": 5_000, "seconds": 5}
+    sellers = [*crowd(), Provider("other", 5100, 9_000), Provider("critic", 5820, 2_000)]
+    async with Timmy(tmp_path, sellers) as timmy:
+        run = await timmy.until_over(await timmy.sell(portraits(gate={"judge": judge}), hedge=False))
+        assert run.phase is Phase.DELIVERED
+        assert won_by(run, "frame") == {"image"}  # the critic does not like the cheaper one
+        refused = [a for _, a in run.attempts if a.provider and a.provider.name == "other"]
+        assert all(a.state is State.REJECTED and "no, I have looked" in a.reason for a in refused)
+        assert timmy.world.spent() == 2 * 10_000 + 2 * (9_000 + 10_000 + 2 * 2_000)
+        assert rebuild(run.id, await timmy.journal.entries(run.id)) == run
+
+
+async def test_without_a_verdict_an_optional_judge_counts_as_yes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purchase, "REST_SECONDS", 1)
+    judge = {"kind": 5820, "ask": "Is it watchable?", "seconds": 5}
+    async with Timmy(tmp_path, crowd()) as timmy:
+        run = await timmy.until_over(await timmy.sell(portraits(gate={"judge": judge}), hedge=False))
+        assert run.phase is Phase.DELIVERED
 
 
 def test_the_scenes_of_this_world_fit_the_recipe() -> None:

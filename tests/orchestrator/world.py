@@ -161,6 +161,9 @@ class World:
         self.publish(build_result(provider.key, request, content, media=media, created_at=self.clock()))
 
     def work(self, provider: Provider, request: JobRequest) -> tuple[str, list[Media]]:
+        if request.kind == 5820:
+            bad = "other" in self._bytes_of(request.inputs[0].value)
+            return f"{'no' if bad else 'yes'}, I have looked at it", []
         if request.kind == 5050:
             return ("not json" if provider.mood == "bad" else json.dumps(SCENES)), []
         mime = {5251: "audio/mp4", 5100: "image/png", 5202: "video/mp4", 5203: "video/mp4"}[request.kind]
@@ -170,6 +173,10 @@ class World:
         self.db.execute("INSERT OR IGNORE INTO blob VALUES (?,?,?)", (sha, data, mime))
         url = f"http://files.test/{sha}"
         return url, [Media(url, sha, mime, len(data))]
+
+    def _bytes_of(self, url: str) -> str:
+        (data,) = self.db.execute("SELECT data FROM blob WHERE sha = ?", (url.rpartition("/")[2],)).fetchone()
+        return str(data.decode())
 
     # --- lightning ----------------------------------------------------------------------------------------------
 
