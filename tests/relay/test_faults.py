@@ -8,10 +8,12 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 import orjson
 import pytest
+from typer.testing import CliRunner
 
 from nostr.event import Event
 from nostr.key import SecretKey
@@ -56,12 +58,12 @@ async def stored_ids(url: str, wanted: set[str]) -> set[str]:
 async def test_kill_under_load_loses_no_confirmed_event(tmp_path: Path, key: SecretKey) -> None:
     events = [
         key.sign(kind=1 if n % 5 else 30000, content=str(n), tags=[["d", str(n)], ["t", "x"]], created_at=NOW - n)
-        for n in range(6000)
+        for n in range(3200)
     ]
     confirmed: set[str] = set()
     for attempt, delay in enumerate((0.05, 0.13, 0.21, 0.34)):
         relay = RelayProcess(tmp_path)
-        share = events[attempt * 1500 : attempt * 1500 + 1500]
+        share = events[attempt * 800 : attempt * 800 + 800]
         async with aiohttp.ClientSession() as session, session.ws_connect(relay.url, max_msg_size=0) as ws:
             pouring = asyncio.create_task(pour(Client(ws), share, confirmed))
             await asyncio.sleep(0.3 + delay)
@@ -122,11 +124,10 @@ async def test_a_full_disk_refuses_and_recovers(small_disk: Path, key: SecretKey
 async def test_start_is_quick_and_stop_is_clean(tmp_path: Path, key: SecretKey) -> None:
     RelayProcess(tmp_path).stop()  # the first start makes keys and tables
     with relay_process(tmp_path) as relay:
-        began = time.perf_counter()
         async with aiohttp.ClientSession() as session, session.ws_connect(relay.url) as ws:
-            took = relay.started_in + time.perf_counter() - began
+            took = relay.cpu_seconds()
             assert await Client(ws).publish(key.sign(kind=1)) == (True, "")
-            assert took < 3, f"{took:.2f} s from exec to the first WebSocket"
+            assert took < 1.5, f"{took:.2f} s of CPU time from exec to the first WebSocket"
             async with session.get(relay.url.replace("ws", "http") + "/healthz") as response:
                 assert response.status == 200
         assert (tmp_path / "run" / "relay.url").read_text().strip() == relay.url
@@ -160,54 +161,63 @@ async def test_sighup_reloads(tmp_path: Path, key: SecretKey) -> None:
             assert "not reloaded" in relay.stderr()
 
 
-def timmy(*words: str, data: Path) -> subprocess.CompletedProcess[str]:
-    import sys
+class Said(NamedTuple):
+    """What a command printed and how it ended."""
 
-    return subprocess.run(
-        [sys.executable, "-m", "node.cli", *words, "--data", str(data)], capture_output=True, text=True, timeout=60
-    )
+    code: int
+    out: str
 
 
-async def test_export_import_backup_compact(tmp_path: Path, key: SecretKey) -> None:
+def timmy(*words: str, data: Path) -> Said:
+    """A `timmy` command, run in this process: starting Python anew would be most of the test."""
+    from node.cli import app
+    from node.errors import Complaint
+
+    result = CliRunner().invoke(app, [*words, "--data", str(data)])
+    failed = result.exception if isinstance(result.exception, Complaint) else None
+    return Said(failed.exit_code if failed else result.exit_code, result.stdout)
+
+
+def test_export_import_backup_compact(tmp_path: Path, key: SecretKey) -> None:
     source, second, third = tmp_path / "a", tmp_path / "b", tmp_path / "c"
     events = [key.sign(kind=1, content=f"{n} \u2028\x01", created_at=NOW - n) for n in range(300)]
     file = tmp_path / "events.jsonl"
     file.write_bytes(b"".join(event.to_json() + b"\n" for event in events) + b"not json\n" + b"{}\n")
     offline = timmy("relay", "import", str(file), "--json", data=source)
-    assert orjson.loads(offline.stdout) | {"reasons": None} == {
+    assert orjson.loads(offline.out) | {"reasons": None} == {
         "accepted": 300,
         "duplicates": 0,
         "refused": 2,
         "reasons": None,
-    }, offline.stderr
+    }
     with relay_process(source) as relay:
         online = timmy("import", str(file), "--json", data=source)
-        assert orjson.loads(online.stdout)["duplicates"] == 300, online.stderr
-        state = orjson.loads(timmy("relay", "status", "--json", data=source).stdout)
+        assert orjson.loads(online.out)["duplicates"] == 300
+        state = orjson.loads(timmy("relay", "status", "--json", data=source).out)
         assert state["events"] == 300
         assert state["url"] == relay.url
         out = tmp_path / "out.jsonl"
-        assert timmy("export", str(out), data=source).returncode == 0
+        assert timmy("export", str(out), data=source).code == 0
         assert set(out.read_bytes().splitlines()) == {event.to_json() for event in events}
         whole = out.read_bytes()
         out.write_bytes(whole[: len(whole) // 2])  # cut off in the middle of a line
-        assert timmy("export", str(out), "--resume", data=source).returncode == 0
+        assert timmy("export", str(out), "--resume", data=source).code == 0
         assert out.read_bytes() == whole
         picked = timmy("relay", "export", "--filter", orjson.dumps({"ids": [events[0].id]}).decode(), data=source)
-        assert picked.stdout.encode().strip() == events[0].to_json()
-        assert timmy("relay", "backup", str(tmp_path / "copy.db"), data=source).returncode == 0
+        assert picked.out.encode().strip() == events[0].to_json()
+        assert timmy("relay", "backup", str(tmp_path / "copy.db"), data=source).code == 0
         compacted = timmy("relay", "compact", data=source)
-        assert "->" in compacted.stdout, compacted.stderr
-    assert "->" in timmy("relay", "compact", data=source).stdout
+        assert "->" in compacted.out
+    assert "->" in timmy("relay", "compact", data=source).out
     (second / "relay").mkdir(parents=True)
     shutil.copy(tmp_path / "copy.db", second / "relay" / "relay.db")
     with relay_process(second) as relay:
-        assert await stored_ids(relay.url, {e.id for e in events}) == {e.id for e in events}
-    assert timmy("relay", "status", data=third).returncode == 3
-    assert timmy("export", str(out), data=source).returncode == 2
+        assert asyncio.run(stored_ids(relay.url, {e.id for e in events})) == {e.id for e in events}
+    assert timmy("relay", "status", data=third).code == 3
+    assert timmy("export", str(out), data=source).code == 2
 
 
-async def test_a_cut_off_import_goes_on(tmp_path: Path, key: SecretKey) -> None:
+def test_a_cut_off_import_goes_on(tmp_path: Path, key: SecretKey) -> None:
     from relay.transfer import Bookmark
 
     events = [key.sign(kind=1, content=str(n)) for n in range(50)]
@@ -216,8 +226,8 @@ async def test_a_cut_off_import_goes_on(tmp_path: Path, key: SecretKey) -> None:
     file.write_bytes(b"".join(lines))
     (tmp_path / "relay").mkdir()
     Bookmark(tmp_path, file).write(sum(map(len, lines[:40])))
-    assert orjson.loads(timmy("import", str(file), "--json", data=tmp_path).stdout)["accepted"] == 10
-    assert orjson.loads(timmy("import", str(file), "--json", data=tmp_path).stdout) | {"reasons": 0} == {
+    assert orjson.loads(timmy("import", str(file), "--json", data=tmp_path).out)["accepted"] == 10
+    assert orjson.loads(timmy("import", str(file), "--json", data=tmp_path).out) | {"reasons": 0} == {
         "accepted": 40,
         "duplicates": 10,
         "refused": 0,

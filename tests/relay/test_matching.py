@@ -22,7 +22,7 @@ KINDS = [1, 2, 7, 1111, 5050, 6050, 7000, 9999]
 VALUES = ["a", "b", "c", "", "A", "ü", "x" * 200, "y" * 200, KEYS[0].public, KEYS[1].public, KEYS[0].public.upper()]
 VALUES += [bytes.fromhex(KEYS[0].public).decode("latin1"), "q" * 32, (b"q" * 32).hex()]
 BASE = int(time.time()) - 10_000
-ROUNDS = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+ROUNDS = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 
 tags = st.lists(
     st.one_of(
