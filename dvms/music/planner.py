@@ -355,7 +355,7 @@ class _Band:
                 notes += [self._note("arp", bar, at, length, p + lift, weight * (0.6 + 0.4 * heat)) for p in chosen]
         if name != "intro" or self.style.kit == "none":
             upcoming = self.chords[min(len(self.chords) - 1, bar + 1)]
-            for at, length, step, weight in ((0, 4, 0, 88),) if end else patterns.BASS[self.style.bass]:
+            for at, length, step, weight in ((0, 5.4, 0, 88),) if end else patterns.BASS[self.style.bass]:
                 pitch = root + step
                 if step == patterns.LEADING:
                     target = _pitch(self.style, self.tonic, upcoming) - 24

@@ -150,7 +150,7 @@ CREATURES: Final = word_set(
 # What the picture dictionary would get wrong.
 KINDS: Final[Mapping[str, str]] = {
     "disco": "building", "party": "object", "cafe": "building", "café": "building", "bar": "building", "city": "place", "town": "place", "village": "place",
-    "sea": "water", "ocean": "water", "moon": "sky", "sun": "sky", "wind": "object", "rain": "water", "river": "water", "mountain": "object", "star": "sky", "stars": "sky",
+    "sea": "water", "ocean": "water", "moon": "sky", "sun": "sky", "wind": "sky", "rain": "water", "river": "water", "mountain": "object", "star": "sky", "stars": "sky",
     "earth": "object", "sky": "sky", "storm": "object", "aurora": "sky", "lightning": "sky", "lighthouse": "building", "windmill": "building", "castle": "building",
     "house": "building", "bridge": "building", "tower": "building", "battle": "object", "dog": "animal", "cat": "animal", "tree": "plant", "flower": "plant",
     "rose": "plant", "leaves": "object", "leaf": "object", "forest": "plant", "bicycle": "vehicle", "bike": "vehicle", "motorbike": "vehicle", "boat": "vehicle",
@@ -170,7 +170,7 @@ HABITATS: Final[Mapping[str, frozenset[str]]] = {
     "desert": word_set("camel camels cowboy cowboys cactus scorpion lizard nomad pharaoh lion lions elephant elephants giraffe zebra"),
     "lake": word_set("frog frogs duck ducks swan swans heron fisherman dragonfly hippo crocodile otter"),
     "mount": word_set("dragon dragons knight knights princess prince king queen eagle eagles goat goats castle climber yak phoenix giant"),
-    "sky": word_set("bird birds plane airplane balloon kite pilot sun cloud clouds swallow swallows sparrow angel pigeon"),
+    "sky": word_set("bird birds plane airplane balloon kite pilot sun cloud clouds swallow swallows sparrow angel pigeon wind rainbow"),
     "room": word_set("cat cats kitten kittens dog puppy clock clockmaker watchmaker tailor typewriter teddy baby"),
     "library": word_set("book books librarian wizard witch poet writer reader"),
     "kitchen": word_set("chef cook baker teapot coffee bread cake pizza"),
@@ -182,4 +182,11 @@ HABITATS: Final[Mapping[str, frozenset[str]]] = {
 MOODS: Final = word_set(
     "hopeful sad happy melancholic melancholy joyful calm peaceful epic dark playful dreamy romantic funny scary spooky mysterious energetic "
     "wistful nostalgic cheerful gloomy tender lonely triumphant cozy cosy eerie uplifting serene wild gentle bittersweet"
+)
+
+HE: Final = word_set(
+    "boy man king prince lord father dad papa grandpa grandfather brother son husband wizard monk fisherman cowboy postman blacksmith santa daddy uncle"
+)
+SHE: Final = word_set(
+    "girl woman queen princess lady mother mum mom mama grandma granny grandmother sister daughter wife witch ballerina mermaid nun aunt mommy"
 )

@@ -8,7 +8,19 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Final
 
-from dvms.text.lexicon import CREATURES, HOLLOW, INVARIANT, KIN, KINDS, NO_ARTICLE, PEOPLE, PLACE_NAMES, word_set
+from dvms.text.lexicon import (
+    CREATURES,
+    HE,
+    HOLLOW,
+    INVARIANT,
+    KIN,
+    KINDS,
+    NO_ARTICLE,
+    PEOPLE,
+    PLACE_NAMES,
+    SHE,
+    word_set,
+)
 
 DETERMINERS: Final = word_set("a an the this that these those some any every each")
 POSSESSIVES: Final = word_set("my your his her its our their")
@@ -77,7 +89,21 @@ class Noun:
 
     @property
     def it(self) -> str:
-        return "they" if self.plural else "it"
+        """he, she, it or they."""
+        if self.plural or (self.proper and self.alive):
+            return "they"
+        last = self.head.split()[-1].lower()
+        if self.kind != "person":
+            return "it"
+        return "he" if last in HE else "she" if last in SHE else "they"
+
+    @property
+    def its(self) -> str:
+        return {"he": "his", "she": "her", "they": "their", "it": "its"}[self.it]
+
+    @property
+    def them(self) -> str:
+        return {"he": "him", "she": "her", "they": "them", "it": "it"}[self.it]
 
     @property
     def _bare(self) -> bool:

@@ -98,6 +98,21 @@ class Theme:
         """`in the snow`, `on the moon`."""
         return f"{self.preposition} {self.place}"
 
+    @property
+    def home(self) -> str:
+        """The place for one who stays there: `through the forest` is `in the forest`."""
+        stays = {
+            "through": "in",
+            "across": "by",
+            "over": "near",
+            "past": "near",
+            "up": "on",
+            "down": "at",
+            "into": "in",
+            "along": "by",
+        }
+        return f"{stays.get(self.preposition, self.preposition)} {self.place}"
+
 
 def read(text: str) -> Theme:
     """Understand a theme. Any text gives one; what it does not say follows from what it does."""

@@ -152,6 +152,7 @@ def _prompts(theme: Theme, rng: random.Random) -> list[str]:
     who = _painted_subject(theme)
     painted = _PAINTED[domain]
     here = painted if domain in ("heart", "space") or theme.subject.kind == "place" else theme.where
+    home = here if here == painted else theme.home
     deed = f" {theme.deed}" if theme.doing and theme.subject.alive else ""
     other = met[0]
     if theme.other is not None and theme.other.head not in theme.deed:
@@ -164,7 +165,7 @@ def _prompts(theme: Theme, rng: random.Random) -> list[str]:
         f"{who} and {other} {painted} {lights[3]}",
         f"{strangers[0]} {next_door} {lights[4]}",
         f"{who} {next_door} {lights[5]}",
-        f"{who} and {met[3 % len(met)]} {here} {lights[0]}",
+        f"{who} and {met[3 % len(met)]} {home} {lights[0]}",
         f"{who}{deed} {here} {_ending(theme)}",
     ]
 

@@ -60,7 +60,8 @@ def tell(piece: Piece, seed: int) -> Story:
     theme = piece.theme
     rng = random.Random(f"story:{theme.text}:{seed}")
     s, it = theme.subject, theme.subject.it
-    its, was = ("their", "were") if s.plural else ("its", "was")
+    its, was = s.its, "were" if s.plural or it == "they" else "was"
+    there = "were" if s.plural else "was"
     if not s.alive:
         return _found(piece, theme, rng, seed)
     quest, found = _QUESTS[theme.domain]
@@ -80,9 +81,9 @@ def tell(piece: Piece, seed: int) -> Story:
     )
     scene = [shot.prompt for shot in shots(piece, seed, 8)]
     one = (
-        f"Once there {was} {s.a} who lived {theme.where}."
+        f"Once there {there} {s.a} who lived {theme.home}."
         if not s.proper and not s.owner
-        else f"Once upon a time, {s.the} lived {theme.where}."
+        else f"Once upon a time, {s.the} lived {theme.home}."
     )
     habit = (
         f"Every day {it} went out {theme.doing} until the light was gone."
@@ -96,10 +97,10 @@ def tell(piece: Piece, seed: int) -> Story:
         f"Just then {helper} came by. “You look lost,” said {the_helper}. “So am I. Let us be lost together, that is half as bad.” And it was.",
         f"They went on side by side, and where they least expected it they found {found}. {s.the[:1].upper() + s.the[1:]} laughed out loud."
         if not theme.wish
-        else f"Side by side they tried, and fell, and tried again, and at last {s.the} found {found}. {s.the[:1].upper() + s.the[1:]} laughed out loud.",
-        f"When {s.the} came home, everything was as it had been, only {it} {was} not. And some evenings, if you listen {theme.where}, you can still hear {its} laughter.",
+        else f"Side by side they tried, and fell, and tried again, and at last {s.the} learned {found}. {s.the[:1].upper() + s.the[1:]} laughed out loud.",
+        f"When {s.the} came home, everything was as it had been, only {it} {was} not. And some evenings, if you listen {theme.home}, you can still hear {its} laughter.",
     ]
-    pictures = [scene[0], scene[2], scene[1], f"{s.a} and {helper} {theme.where}", scene[3], scene[7]]
+    pictures = [scene[0], scene[2], scene[1], f"{s.a} and {helper} {theme.home}", scene[3], scene[7]]
     return Story(title(theme), piece.style, mood(theme), _pages(texts, pictures, rng))
 
 
@@ -117,7 +118,7 @@ def _found(piece: Piece, theme: Theme, rng: random.Random, seed: int) -> Story:
         f"“Then I will find out myself,” said {name}, and set off before breakfast, with an apple in each pocket.",
         f"{name} asked the baker, who shrugged, and the captain, who pointed at the horizon. Then {_TROUBLE[theme.domain]}.",
         f"Under an old tree sat a woman with silver hair. “You cannot look for {thing},” she said. “You can only stop, and be quiet, and see what is there.”",
-        f"So {name} stopped. It grew very quiet. And there, {theme.where}, {was} {thing}, plain as day, as if {'they' if s.plural else 'it'} had been waiting all along.",
+        f"So {name} stopped. It grew very quiet. And there, {theme.home}, {was} {thing}, plain as day, as if {'they' if s.plural else 'it'} had been waiting all along.",
         f"{name} told nobody the secret, only smiled. But ever since, when people in that town speak of {thing}, they lower their voices and look up. And {name} is glad to have found {them} with {her} own eyes.",
     ]
     pictures = [

@@ -189,7 +189,7 @@ def _fill(line: str, theme: Theme) -> str | None:
     subject, other = theme.subject, theme.other
     words: dict[str, str] = {
         "s": subject.the, "S": subject.the_long, "a": subject.a, "where": theme.where, "place": theme.place,
-        "it": subject.it, "its": "their" if subject.plural else "its", "them": "them" if subject.plural else "it",
+        "it": subject.it, "its": subject.its, "them": subject.them,
         "v": subject.called, "doing": theme.doing, "Doing": theme.doing, "wish": theme.wish,
         "t": other.the if other else "", "T": other.the if other else "",
     }  # fmt: skip

@@ -74,14 +74,14 @@ def test_shots_differ_and_begin_with_the_theme(theme: str, tmp_path: Path) -> No
 
 
 def test_shots_can_be_painted() -> None:
-    """The picture engine finds something to draw in every shot, and more than two different places or lights in a film."""
+    """The picture engine finds something to draw in every shot, and more than one place or light in a film."""
     from dvms.image.storybook.words import understand
     from dvms.text.scenes import shots
 
     for theme in CONCRETE:
         seen = [understand(shot.prompt) for shot in shots(writer.write(theme, 1), 1, 8)]
         assert all(item.subjects or item.place for item in seen[1:]), theme
-        assert len({(item.place, item.time) for item in seen}) >= 3, theme
+        assert len({(item.place, item.time) for item in seen}) >= 2, theme
 
 
 def test_a_theme_is_in_its_lyric_and_its_shots(tmp_path: Path) -> None:
