@@ -68,7 +68,7 @@ class Caption:
 
     def __init__(self, text: str, t0: float, t1: float, width: int, height: int, until: float) -> None:
         self.t0, self.t1 = t0, t1
-        self.start, self.end = max(0.0, t0 - self.LEAD), min(until, t1 + self.TRAIL)
+        self.start, self.end = max(0.0, t0 - self.LEAD), max(t0 + 0.2, min(until, t1 + self.TRAIL))
         lines, face = _fit(drawable(text), round(height * 0.072), width * 0.88, 800)
         step = face.size * 1.18
         pad = round(height * 0.03)

@@ -41,9 +41,9 @@ def render(
 ) -> list[Shot]:
     """Write the film; gives the shots it was cut into. `sound` is (n, 2) at 44.1 kHz, mastered."""
     shots = plan(film.sheet, len(materials), film.seconds, [m.seconds for m in materials])
-    until = [*(line.t0 for line in film.lines[1:]), film.seconds][: len(film.lines)]
+    until = [*(line.t0 - Caption.LEAD for line in film.lines[1:]), film.seconds][: len(film.lines)]
     captions = [
-        Caption(line.text, line.t0, line.t1, film.width, film.height, max(end, line.t1))
+        Caption(line.text, line.t0, line.t1, film.width, film.height, end)
         for line, end in zip(film.lines, until, strict=True)
     ]
     opening = film.lines[0].t0 - 0.3 if film.lines and film.lines[0].t0 > 1.6 else 3.2

@@ -21,7 +21,7 @@ class VideoParams(BaseModel):
     title: str = Field("", max_length=120, description="title card over the opening; default: the song's own title")
     captions: str = Field(
         "sheet",
-        description='"sheet" (lines of the song file), "none", JSON list of texts or {"t0", "t1", "text"}, or plain lines',
+        description='"sheet" (the song file), "none", a JSON list of texts or {"t0", "t1", "text"}, or plain lines',
     )
     size: str | None = Field(None, description="pixels, like 854x480 (the default)")
     ratio: str | None = Field(None, description="instead of a size: 16:9, 1:1, 9:16 ...")

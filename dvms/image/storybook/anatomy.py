@@ -82,3 +82,8 @@ GROUND_BIRDS = ("penguin", "rooster", "duck", "swan", "turkey", "chicken", "baby
 FLYERS = (
     "honeybee", "butterfly", "fairy", "man fairy", "woman fairy", "bat", "ghost", "balloon", "kite", "baby angel", "red heart", "comet",
 )  # fmt: skip
+# Boats that come with a wave of their own -> how far down it begins, as a share of the height.
+OWN_WATER = {
+    "sailboat": 0.78, "canoe": 0.45, "speedboat": 0.5, "passenger ship": 0.86, "ferry": 0.84, "motor boat": 0.68, "ship": 0.86,
+    "person rowing boat": 0.5, "man rowing boat": 0.5, "woman rowing boat": 0.5,
+}  # fmt: skip

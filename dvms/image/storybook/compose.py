@@ -250,17 +250,14 @@ class _Stage:
                 image = group.image()[0]
                 ground_of = other
             elif other.relation == "over":
-                airborne = True
-                extra += self._alone(
-                    other,
-                    x + 0.02,
-                    height * min(1.25, natural_height(other) / natural_height(lead)),
-                    f"sub{i}",
-                    0.60,
-                    k,
-                )
+                airborne, height = True, height * 0.80
+                image = scaled(image, image.height * 0.80)
+                aside = 0.20 if x <= 0.5 else -0.20
+                below = height * min(1.2, natural_height(other) / natural_height(lead))
+                extra += self._alone(other, x + aside, below, f"sub{i}", 0.50, k)
+                x -= aside * 0.7
             elif other.relation == "under":
-                extra += self._alone(other, x + 0.05, height * 1.7, f"sub{i}", 0.52, k)
+                extra += self._alone(other, x + 0.06, height * 1.7, f"sub{i}", 0.52, k)
         limit = self.c.height * (0.86 if len(chain) > 1 else 0.80)
         if image.height > limit:
             image = scaled(image, limit)
@@ -368,7 +365,7 @@ class _Stage:
         if place in AIRBORNE:
             return "air", (0.72 if count == 1 else 0.66) if place != "deep" or sub != "place-building" else 0.92
         if airborne:
-            return "air", 0.70
+            return "air", 0.62
         if flies:
             return "air", 0.64 if label != "rocket" else 0.74
         if self.place.tabletop:

@@ -17,6 +17,7 @@ from dvms.image.storybook.anatomy import (
     HULL,
     HUMAN,
     LONG,
+    OWN_WATER,
     TALL,
     TALL_BY_FAMILY,
     TALL_BY_SUBGROUP,
@@ -34,6 +35,8 @@ from dvms.image.storybook.words import Subject
 def figure(sprite_id: str, label: str, colour: str | None, outfit: int) -> Image.Image:
     """A sprite with the body it lacks and the colour asked for, cropped. `outfit` varies clothes."""
     image = sprites.picture(sprite_id)
+    if label in OWN_WATER:
+        image = _out_of_water(image, OWN_WATER[label])
     if colour:
         image = recolour(image, colour)
     if HEADS.match(label) and label not in WHOLE_CATS:
@@ -67,6 +70,22 @@ def recolour(image: Image.Image, name: str) -> Image.Image:
     out = Image.fromarray(mixed.astype(np.uint8))
     out.putalpha(image.getchannel("A"))
     return out
+
+
+def _out_of_water(image: Image.Image, share: float) -> Image.Image:
+    """A boat without the blue wave it comes with: what is blue in its lowest part becomes clear."""
+    a = np.asarray(image).copy()
+    first = int(a.shape[0] * share)
+    low = a[first:].astype(np.int16)
+    blue = (low[..., 2] > 130) & (low[..., 2] - low[..., 0] > 55) & (low[..., 2] >= low[..., 1])
+    soft = (
+        Image.fromarray((blue * 255).astype(np.uint8))
+        .filter(ImageFilter.MaxFilter(3))
+        .filter(ImageFilter.GaussianBlur(1))
+    )
+    a[first:, :, 3] = (low[..., 3] * (1 - np.asarray(soft, np.float32) / 255)).astype(np.uint8)
+    out = Image.fromarray(a)
+    return out.crop(out.getchannel("A").point(lambda v: 255 * (v > 40)).getbbox() or (0, 0, *out.size))
 
 
 class _Clay:
@@ -290,7 +309,7 @@ def ridden(rider: Image.Image, mount: Image.Image, label: str, share: float) -> 
     up = scaled(rider, h * share)
     group = Group()
     if CYCLE.search(label):
-        group.put(up, 0, -h * 0.30)
+        group.put(up, h * 0.06, -h * 0.42)
         group.put(mount, 0, 0)
     elif "surfboard" in label:
         group.put(up, 0, -h * 0.55)
@@ -359,8 +378,15 @@ def reflection(image: Image.Image, amount: float = 0.42) -> Image.Image:
     )
 
 
-def soften(image: Image.Image, radius: float) -> Image.Image:
-    return image.filter(ImageFilter.GaussianBlur(radius))
+def foam(width: int, x: float, y: float, depth: float, name: str) -> Layer:
+    """Light water around something that floats, in front of its waterline."""
+    w, h = max(10, int(width * 1.12)), max(6, int(width * 0.12))
+    yy, xx = np.mgrid[0:h, 0:w].astype(np.float32)
+    d = np.hypot((xx - w / 2) / (w / 2), (yy - h / 2) / (h / 2))
+    ripple = 0.6 + 0.4 * np.sin(xx / w * 40 + yy / h * 5)
+    alpha = np.clip(1 - np.abs(d - 0.72) / 0.28, 0, 1) * 0.55 * ripple
+    white = np.ones((h, w, 3), np.float32)
+    return Layer(f"foam {name}", to_image(white, alpha), int(x - w / 2), int(y - h * 0.62), depth + 0.0004, "shimmer")
 
 
 def layer_for(
@@ -404,4 +430,6 @@ def layer_for(
             )
         )
     out.append(Layer(name, seen, int(px - seen.width / 2), int(py - seen.height), depth, motion, phase))
+    if ground == "water":
+        out.append(foam(seen.width, px, py, depth, name))
     return out

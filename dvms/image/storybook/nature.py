@@ -47,7 +47,7 @@ def sky(rng: Rng, c: Canvas, p: Palette, horizon: float, sun: tuple[float, float
     colours = ramp(np.clip(y / max(horizon, 0.2) + (clouds - 0.5) * 0.10, 0, 1), p.sky)
     distance = np.hypot((x - sun[0]) * c.width / c.height, y - sun[1])
     glow = np.exp(-distance * 3.0) * 0.5 + np.exp(-distance * 8) * 0.5
-    strength = 0.5 if p.dark else 0.85
+    strength = 0.5 if p.dark else 0.62 if p.name in ("day", "pastel") else 0.80
     colours = colours + (rgb(p.sun) - colours) * (np.clip(glow, 0, 1) * strength)[..., None]
     full = _enlarge(colours, c) + rng.normal(0, 0.004, (c.h, c.w, 1)).astype(np.float32)
     return Layer("sky", to_image(full).convert("RGBA"), 0, 0, 0.0)

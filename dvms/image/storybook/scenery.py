@@ -245,8 +245,13 @@ class Scenery(Place):
         self.add(
             nature.hill(rng, c, 0.74, 0.05, 2, mix(wet, "#ffffff", 0.25), sand, p.haze, 0.0, "ground", 0.5, 0.06, 40)
         )
-        self.props(("palm tree",), 2, (0.86, 0.90), (0.48, 0.60), 0.6, "palms", 0.0, 0.95, (-0.02, 0.12), motion="sway")
-        self.props(("palm tree",), 1, (0.84, 0.86), (0.42, 0.48), 0.6, "palms", 0.0, 0.95, (0.90, 1.0), motion="sway")
+        if p.name not in ("storm", "fog") and not self.meaning.weather & {"rain", "snow"}:
+            self.props(
+                ("palm tree",), 2, (0.86, 0.90), (0.48, 0.60), 0.6, "palms", 0.0, 0.95, (-0.02, 0.12), motion="sway"
+            )
+            self.props(
+                ("palm tree",), 1, (0.84, 0.86), (0.42, 0.48), 0.6, "palms", 0.0, 0.95, (0.90, 1.0), motion="sway"
+            )
         self.props(
             ("spiral shell", "crab", "umbrella on ground"),
             3,

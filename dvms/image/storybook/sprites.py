@@ -112,7 +112,9 @@ def foreign(language: str) -> dict[str, list[tuple[int, float]]]:
     """word or phrase -> (sprite index, confidence) for one language other than English."""
     table: dict[str, list[tuple[int, float]]] = {}
     for i, (label, tags) in enumerate(_json(f"locale/{language}.json")):
-        for name, score in ((label, 1.0), *((tag, 0.7) for tag in tags)):
+        parts = label.split()
+        halves = [(part, 0.8) for part in parts] if len(parts) == 2 else []  # "bear face" in many languages
+        for name, score in ((label, 1.0), *halves, *((tag, 0.7) for tag in tags)):
             if name:
                 table.setdefault(" ".join(name.replace(":", " ").split()), []).append((i, score))
     return table

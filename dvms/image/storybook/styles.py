@@ -69,7 +69,7 @@ def poster(a: Array, rng: np.random.Generator) -> Array:
     unit = h / 720
     flat = _u8(a).filter(ImageFilter.MedianFilter(max(3, int(5 * unit) | 1)))
     inked = _f(
-        flat.quantize(11, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        flat.quantize(18, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         .convert("RGB")
         .filter(ImageFilter.ModeFilter(max(3, int(4 * unit))))
     )
@@ -99,9 +99,10 @@ def pastel(a: Array, rng: np.random.Generator) -> Array:
     """Chalk: pale, soft, on tinted paper."""
     h, w = a.shape[:2]
     mean = a.mean(-1, keepdims=True)
-    soft = mean + (a - mean) * 0.78
-    soft = 0.30 + 0.70 * np.clip(soft, 0, 1) ** 0.85
-    soft = soft * 0.86 + rgb("#fff0f4") * 0.14
+    soft = mean + (a - mean) * 0.92
+    low, high = np.quantile(mean, 0.02), np.quantile(mean, 0.98)
+    soft = np.clip((soft - low) / max(float(high - low), 0.25), 0, 1)
+    soft = (0.34 + 0.62 * soft**1.15) * 0.93 + rgb("#fff0f4") * 0.07
     chalk = noise(rng, w, h, 300, 1) * 0.6 + noise(rng, w, h, 90, 2, 0.6, 0.3) * 0.4
     return np.asarray(np.clip(soft + (chalk[..., None] - 0.5) * 0.10, 0, 1), np.float32)
 

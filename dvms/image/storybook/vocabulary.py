@@ -85,7 +85,7 @@ ALIASES: dict[str, str | None] = {
 # Words that make the place, in order of precedence.
 PLACES: tuple[tuple[str, str], ...] = (
     ("deep", r"underwater|under the (sea|ocean|water|waves)|deep sea|seabed|sea floor|ocean floor|coral|reef|submarine|aquarium|atlantis"),
-    ("moon", r"(on|over|across) the moon|moon surface|lunar|(on )?mars\b|martian|asteroid|alien (planet|world)"),
+    ("moon", r"(on|across) the moon|moon surface|lunar|(on )?mars\b|martian|asteroid|alien (planet|world)"),
     ("space", r"(outer |deep )?space|galax(y|ies)|nebula|cosmos|cosmic|orbit(ing)?|universe|among the stars|milky way|interstellar"),
     ("sky", r"(above|among|over|through|on) the clouds|in the (sky|clouds|air)|cloudscape|between (the )?clouds"),
     ("library", r"librar(y|ies)|bookshop|bookstore|archive"),
@@ -157,6 +157,14 @@ COLOURS: dict[str, tuple[float | None, float, float]] = {
     "navy": (0.62, 1.1, 0.65), "purple": (0.76, 1.0, 1.0), "violet": (0.74, 1.0, 1.0), "indigo": (0.69, 1.0, 0.8),
     "pink": (0.92, 0.8, 1.15), "magenta": (0.86, 1.1, 1.05), "brown": (0.06, 0.8, 0.65), "silver": (None, 0.05, 1.15),
     "white": (None, 0.04, 1.6), "black": (None, 0.15, 0.4), "grey": (None, 0.05, 0.9), "gray": (None, 0.05, 0.9),
+}  # fmt: skip
+
+# Colours that a thing has anyway: no need to paint it.
+NATURAL = {
+    "fox": "red orange", "bear": "brown black", "black cat": "black", "dove": "white", "frog": "green", "pig": "pink", "wolf": "grey gray silver",
+    "elephant": "grey gray", "polar bear": "white", "deer": "brown", "sunflower": "yellow", "swan": "white", "rose": "red", "horse": "brown",
+    "deciduous tree": "green", "evergreen tree": "green", "cactus": "green", "lion": "golden yellow", "tiger": "orange", "crab": "red", "dragon": "green",
+    "flamingo": "pink", "black bird": "black", "ewe": "white", "red heart": "red", "tropical fish": "blue", "dolphin": "blue", "coin": "golden gold",
 }  # fmt: skip
 
 SIZES: dict[str, float] = {

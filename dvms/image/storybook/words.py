@@ -14,6 +14,7 @@ from dvms.image.storybook.vocabulary import (
     ABSTRACT,
     ALIASES,
     COLOURS,
+    NATURAL,
     NUMBERS,
     PLACES,
     PORTABLE,
@@ -133,7 +134,8 @@ def _english(text: str) -> Meaning:
     found = _mentions(words)
     drawn = {i for item in found for i in range(item.start, item.end)}
     others = [word for i, word in enumerate(words) if i not in drawn and word not in STOP]
-    place = _scan(PLACES, text) or next((p for p in map(sprites.place_of, others) if p), None)
+    timeless = [word for word in others if sprites.time_of(word) is None]
+    place = _scan(PLACES, text) or next((p for p in map(sprites.place_of, timeless) if p), None)
     time = _scan(TIMES, text) or next((t for t in map(sprites.time_of, others) if t), None)
     weather = frozenset(name for name, pattern in WEATHER.items() if _whole(pattern, text))
     subjects = _related(words, found)
@@ -225,6 +227,8 @@ def _qualified(item: _Found, words: list[str]) -> _Found:
             break
         elif word.endswith("ing") or word in ALIASES or sprites.named(word) is not None:
             break
+    if item.colour and item.colour in NATURAL.get(item.sprite.label, "").split():
+        item.colour = None
     last = item.word.split()[-1]
     if item.count == 1 and singular(last) != last and last not in SINGLE and sprites.named(item.word) is None:
         item.count, item.plural = 3, True
