@@ -22,6 +22,7 @@ from dvms.heartbeat import PAUSED, Herald, Pulse
 from dvms.inputs import InputLimits, Inputs
 from dvms.jobs import SCHEMA, SqliteJobs
 from dvms.news import Newsroom
+from dvms.payback import AddressBook
 from dvms.policy import (
     Policy,
     bid_reaches_price,
@@ -204,7 +205,7 @@ def _assemble(
         on_paid=paid,
         open_holds=jobs.open_holds,
         bills_wait=jobs.bills_wait,
-        resolve=_no_address,
+        resolve=AddressBook(pool).invoice,
     )
     shelf = FileShelf(settings.blossom or [own_files(pool.relays)] if pool.relays else settings.blossom, key, clock)
     answer_relays = AnswerRelays(pool, clock, private=settings.private_relays)
@@ -353,10 +354,6 @@ def own_files(relays: Sequence[str]) -> str:
 
 def _own_keys(data: Path) -> frozenset[str]:
     return frozenset(path.read_text().strip() for path in (data / "keys").glob("*.pub"))
-
-
-async def _no_address(customer: str, target: str | None, msat: int) -> str | None:
-    return None
 
 
 @contextmanager
