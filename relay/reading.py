@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NAME_LENGTH = 64
 SLICE = 256 * 1024
+VALUES_HELD = 25_000  # filter values that all subscriptions of one connection may wait for
 _dumps = orjson.dumps
 _HEX = frozenset("0123456789abcdef")
 
@@ -48,6 +49,10 @@ class Reading:
         subscription = Subscription(connection, name, wants)
         open_now[name] = subscription
         relay.index.add(subscription)
+        if len(subscription.filed) > 100 and sum(len(one.filed) for one in open_now.values()) > VALUES_HELD:
+            connection.drop(name)
+            connection.refuse(name, f"rate-limited: more than {VALUES_HELD} values in all open subscriptions")
+            return
         started = time.perf_counter()
         rows = self._from_rings(wants)
         if rows is None and not any(want.search for want in wants):

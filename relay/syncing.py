@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from relay.core import Relay
 
 FRAME_LIMIT = 60_000  # bytes; twice that in hex fits a message of 128 KiB
-SESSIONS = 20  # of one connection
+SESSIONS = 5  # of one connection
+ITEMS_HELD = 3_000_000  # of all sessions together: 40 bytes each
 IDLE_SECONDS = 300.0
 _dumps = orjson.dumps
 
@@ -56,6 +57,8 @@ class Syncing:
                 raise Refused("blocked", "negentropy is off on this relay")
             if len(connection.syncs) >= SESSIONS:
                 raise Refused("blocked", f"more than {SESSIONS} sessions")
+            if self._held() > ITEMS_HELD:
+                raise Refused("blocked", "too many sessions at the moment, try again later")
             if len(message) < 4:
                 raise Refused("invalid", "NEG-OPEN takes an id, a filter and a message")
             (want,) = relay.reading.check(connection, name, [message[2]])
@@ -117,6 +120,10 @@ class Syncing:
     def _error(connection: "Connection", name: str, reason: str, *more: int) -> None:
         connection.syncs.pop(name, None)
         connection.send(_dumps(["NEG-ERR", name, reason, *more]))
+
+    def _held(self) -> int:
+        sessions = (session for connection in self._relay.connections for session in connection.syncs.values())
+        return sum(len(session.responder.items) for session in sessions if session.responder is not None)
 
     def close_idle(self) -> None:
         """End sessions that nobody goes on with: each holds 40 bytes an event."""

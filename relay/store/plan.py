@@ -19,6 +19,7 @@ from relay.store.schema import tag_key
 UNION_AUTHORS = 8  # above it, fifty subselects cost more than one walk
 UNION_VALUES = 64
 UNION_KINDS = 100
+MANY = 1000  # (author, kind) ranges of one filter
 WALK = 20  # rows of a time walk for each one wanted, before the plan looks at each author alone
 NAMING_TAGS = "eaidq"  # letters whose values name one thing, hence few rows
 _EXTENSION = re.compile(r"^[a-z]+:\S*$")
@@ -357,6 +358,12 @@ _MARKS = tuple(",".join("?" * number) for number in range(129))
 def keeps_one(kind: int) -> bool:
     """Replaceable or addressable: of each address only the newest is kept."""
     return is_replaceable(kind) or is_addressable(kind)
+
+
+def is_small(want: Want) -> bool:
+    """True where a plan has few enough ranges to try it on the event loop."""
+    authors, kinds = want.authors, want.kinds
+    return want.ids is not None or authors is None or len(authors) * min(len(kinds or (0,)), 4) <= MANY
 
 
 def newest_of_kind(kind: int, count: int) -> Want:

@@ -35,6 +35,7 @@ BATCH = 512
 INDEX_STEP = 200
 STEPS = 10_000  # of SQLite's virtual machine, between two looks at a query: a tenth to a third of a millisecond
 GLANCE_LOOKS = 30
+COUNT_SECONDS = 1.0  # a count of all events is good for so long
 
 
 @dataclass(slots=True)
@@ -73,6 +74,7 @@ class SQLiteStore:
         self._opened: list[Connection] = []
         self._waiting = 0
         self._looks_left = 0
+        self._counted = (0, float("-inf"))
         self.batches = 0
 
     @property
@@ -258,6 +260,8 @@ class SQLiteStore:
         return self._now_if_expired() is not None
 
     def glance(self, wants: Sequence[Want], limit: int, scope: Scope) -> list[Row] | None:
+        if not all(plan.is_small(want) for want in wants):
+            return None
         self._looks_left = GLANCE_LOOKS
         try:
             return plan.select(self._reader, wants, limit, scope, self._now_if_expired())
@@ -408,7 +412,10 @@ class SQLiteStore:
         await self._call(run, transaction=False)
 
     async def stats(self) -> StoreStats:
-        events = await self._read(lambda conn: int(conn.execute("SELECT count(*) FROM event").fetchone()[0]))
+        events, at = self._counted
+        if time.monotonic() - at > COUNT_SECONDS:
+            events = await self._read(lambda conn: int(conn.execute("SELECT count(*) FROM event").fetchone()[0]))
+            self._counted = events, time.monotonic()
         size = sum(path.stat().st_size for path in self.path.parent.glob(self.path.name + "*"))
         return StoreStats(events, size, self._waiting)
 

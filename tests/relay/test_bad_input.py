@@ -200,6 +200,19 @@ async def test_too_many_subscriptions(start: Start) -> None:
     assert not relay.relay.index.by_kind
 
 
+async def test_too_many_values_in_all(start: Start) -> None:
+    relay = await start()
+    async with relay.client() as client:
+        answers = []
+        for number in range(12):
+            await client.say("REQ", str(number), {"#t": [f"{number} {n}" for n in range(3000)]})
+            answers.append((await client.hear())[0])
+        assert answers == ["EOSE"] * 8 + ["CLOSED"] * 4
+        assert len(relay.relay.index.by_tag) == 24_000
+        await client.say("CLOSE", "0")
+        assert await client.ids({"#t": [f"{n}" for n in range(3000)]}) == []
+
+
 async def test_large_messages(tmp_path: Path, key: SecretKey) -> None:
     event = key.sign(kind=1, content="x" * 300_000)
     with relay_process(tmp_path) as relay:

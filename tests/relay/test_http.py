@@ -145,10 +145,13 @@ async def test_live_events_are_neither_lost_nor_doubled(start: Start, key: Secre
             await asyncio.sleep(delay)
             await client.say("REQ", "w", query)
             got: list[str] = []
-            while len(set(got)) < len(events):
+            stored = False
+            while len(set(got)) < len(events) or not stored:
                 message = await client.hear()
                 if message[0] == "EVENT":
                     got.append(message[2]["id"])
+                else:
+                    stored = message == ["EOSE", "w"]
             assert await client.silent(0.1)
             return got
 
