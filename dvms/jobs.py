@@ -391,7 +391,7 @@ class SqliteJobs:
             {"job": job, "who": customer, "now": now, "day": now - now % 86400, "cancelled": CANCELLED_BY_CUSTOMER},
         )
         assert row is not None
-        return Usage(*row[:-1], known=bool(row[-1]))
+        return Usage(**{**dict(row), "known": bool(row["known"])})
 
     async def credit(self, customer: str) -> int:
         row = await self._db.fetch_one("SELECT coalesce(sum(msat), 0) FROM credits WHERE customer = ?", (customer,))
