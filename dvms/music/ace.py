@@ -11,10 +11,12 @@ from dvms import pipelines
 from dvms.audio import Samples
 from dvms.service import Failed, Progress
 
-# Word in the model's name -> (denoising steps where nobody says, licence of what it makes).
+# Word in the model's name, denoising steps where nobody says (none: the pipeline's own), licence of what it makes.
 _FAMILIES: Final = (
-    ("ace-step", 8, "MIT"),
+    ("acestep-v15-base", 50, "MIT"),
+    ("acestep-v15-sft", 50, "MIT"),
     ("acestep", 8, "MIT"),
+    ("ace-step", 8, "MIT"),
     ("musicgen", None, "CC-BY-NC-4.0: not for sale"),
     ("stable-audio", None, "Stability AI Community License"),
     ("audioldm", None, "CC-BY-NC-SA-4.0: not for sale"),
@@ -32,7 +34,16 @@ class Neural:
     licence: str
 
 
-def make(settings: Any, progress: Progress, *, prompt: str, lyrics: str, seconds: float, seed: int) -> Neural:
+def make(
+    settings: Any,
+    progress: Progress,
+    *,
+    prompt: str,
+    lyrics: str,
+    seconds: float,
+    seed: int,
+    tempo: float | None = None,
+) -> Neural:
     """Load the model once, sing or play. Failed where it is missing, makes no sound, or the job is cancelled."""
     steps, licence = next(
         ((steps, licence) for word, steps, licence in _FAMILIES if word in settings.engine.lower()),
@@ -50,6 +61,7 @@ def make(settings: Any, progress: Progress, *, prompt: str, lyrics: str, seconds
         audio_duration=seconds,
         audio_end_in_s=seconds,
         audio_length_in_s=seconds,
+        bpm=None if tempo is None else round(tempo),
         num_inference_steps=settings.steps or steps,
         seed=seed,
     )

@@ -156,6 +156,7 @@ class MusicService(Service):
             lyrics=words if job.params.vocals else ace.INSTRUMENTAL,
             seconds=job.params.seconds,
             seed=job.seed,
+            tempo=job.params.tempo,
         )
         path = job.workdir / f"song{audio.FORMATS[mime][0]}"
         sound = audio.master(made.sound, made.rate)
