@@ -2,7 +2,7 @@
 
     opened -> billed -> running -> settling -> delivered
                  |         '---------'-> refunding -> refunded
-                 '-> cancelled
+                 '-> cancelled             (sealed delivery: opened -> running -> billed -> running -> settling ...)
 
 Every turn does two things: take in what happened, then press on with whatever has become possible. What it decides is
 written down as entries (`Record`); the new run is the old one with these entries applied, so the journal alone rebuilds
@@ -36,6 +36,8 @@ from orchestrator.effects import (
     Recall,
     Record,
     Returned,
+    Seal,
+    Sealed,
     Take,
     Taken,
     Tell,
@@ -44,7 +46,8 @@ from orchestrator.effects import (
     WatchBill,
 )
 from orchestrator.purchase import owed, pay_what_is_owed, take_in
-from orchestrator.run import Entry, Phase, Run, State, opened
+from orchestrator.run import Artefact, Entry, Phase, Run, State, opened
+from orchestrator.sealed import SCHEME
 from orchestrator.turn import Turn, ask_effect, check_effect, fetch_effect, pay_effect, withdraw
 from orchestrator.units import failure, hear_judges, next_wake, over, press_unit
 from orchestrator.values import Unresolved, items_of
@@ -57,7 +60,7 @@ def decide(run: Run | None, given: Input) -> tuple[Run, tuple[Effect, ...]]:
         return _open(given)
     turn = Turn(run, given.at)
     match given:
-        case BillMade() | BillPaid() | BillGone() | Taken() | Returned() | Cancel():
+        case BillMade() | BillPaid() | BillGone() | Sealed() | Taken() | Returned() | Cancel():
             _take_in_sale(turn, given)
         case Offers() | Cached() | Heard() | Paid() | Capped() | Fetched() | NotFetched() | Gated():
             take_in(turn, given)
@@ -81,6 +84,8 @@ def resume(run: Run, at: int) -> tuple[Effect, ...]:
             turn.do(Take(run.bill))
         case Phase.REFUNDING if run.bill:
             turn.do(GiveBack(run.bill, run.refund_to))
+    if run.phase is Phase.RUNNING and run.sealing and run.bill is None:
+        turn.do(_bill_for_the_seal(run, at) if run.seal else Seal(_output(run)))
     for unit, attempt in run.attempts:
         if attempt.unsettled:
             turn.do(pay_effect(unit, attempt, again=True))
@@ -115,18 +120,24 @@ def _open(given: Open) -> tuple[Run, tuple[Effect, ...]]:
     entry = Entry("opened", given.at, data=data)
     turn = Turn(opened(given.id, entry), given.at)
     turn.effects.append(Record(entry))
-    if given.terms.price_msat:
-        turn.do(MakeBill(given.terms.price_msat, given.terms.valid_until, given.terms.hold))
-    else:
-        turn.note("paid", received_msat=0)
+    if given.terms.sealed or not given.terms.price_msat:
+        turn.note("started")
         _press_on(turn)
+    else:
+        turn.do(MakeBill(given.terms.price_msat, given.terms.valid_until, given.terms.hold))
     return turn.finish(next_wake(turn.run, turn.at))
 
 
-def _take_in_sale(turn: Turn, given: BillMade | BillPaid | BillGone | Taken | Returned | Cancel) -> None:
+SaleInput = BillMade | BillPaid | BillGone | Sealed | Taken | Returned | Cancel
+
+
+def _take_in_sale(turn: Turn, given: SaleInput) -> None:
     run, phase = turn.run, turn.run.phase
     match given:
-        case BillMade() if phase is Phase.OPENED:
+        case Sealed() if phase is Phase.RUNNING and run.seal is None:
+            turn.note("sealed", url=given.url, sha256=given.sha256)
+            turn.do(_bill_for_the_seal(turn.run, turn.at))
+        case BillMade() if phase is Phase.OPENED or (phase is Phase.RUNNING and run.seal and not run.bill):
             bill = given.bill
             turn.note(
                 "billed", payment_hash=bill.payment_hash, bolt11=bill.bolt11, amount_msat=bill.amount_msat,
@@ -137,27 +148,27 @@ def _take_in_sale(turn: Turn, given: BillMade | BillPaid | BillGone | Taken | Re
         case BillPaid() if phase is Phase.BILLED:
             turn.note("paid", received_msat=given.received_msat)
             turn.do(Tell("processing", f"paid; {len(run.recipe.steps)} steps to go"))
-        case BillPaid() if phase is Phase.CANCELLED and run.bill:
+        case BillPaid() if phase is Phase.REFUNDING and run.bill and not run.received_msat:
             # The money came after we had given up on it: it goes back.
-            turn.note("paid", received_msat=given.received_msat)
-            _fail(turn, run.reason or "paid after the offer had ended")
-        case BillGone() if phase in (Phase.OPENED, Phase.BILLED):
+            turn.note("received", received_msat=given.received_msat)
+            _owe(turn)
+            turn.do(GiveBack(run.bill, run.refund_to))
+        case BillGone() if phase in (Phase.OPENED, Phase.BILLED) or (phase is Phase.RUNNING and run.seal):
             turn.note("cancelled", reason=given.reason)
             turn.do(Tell("error", given.reason))
         case Taken(ok=True) if phase is Phase.SETTLING:
             _deliver(turn)
         case Taken(ok=False) if phase is Phase.SETTLING:
             _fail(turn, "the locked payment went back before it could be taken")
+        case Returned() if phase is Phase.REFUNDING and not run.received_msat:
+            turn.note("cancelled", reason=run.reason)
+            turn.do(Tell("error", f"{run.reason}. {given.how}"))
         case Returned() if phase is Phase.REFUNDING:
             turn.note("refunded", how=given.how)
             back = "cancelled" if run.bill and run.bill.hold else "paid"
             turn.do(Tell("error", f"{run.reason}. {given.how}", (("refund", back, str(run.received_msat)),)))
         case Cancel() if phase in (Phase.OPENED, Phase.BILLED, Phase.RUNNING):
-            if phase is Phase.RUNNING:
-                _fail(turn, given.reason, by_buyer=given.by_buyer)
-            else:
-                turn.note("cancelled", reason=given.reason)
-                turn.do(Tell("error", given.reason))
+            _fail(turn, given.reason, by_buyer=given.by_buyer)
 
 
 # --- what has become possible ---------------------------------------------------------------------------------------
@@ -194,23 +205,32 @@ def _finish_or_fail(turn: Turn) -> None:
     failed = next((reason for name in run.recipe.order if (reason := failure(run, name))), None)
     if failed:
         _fail(turn, failed)
-    elif turn.at >= run.deadline:
-        _fail(turn, f"not finished within {run.terms.seconds} s")
     elif (
         all(over(run, name) for name in run.recipe.order)
         and not owed(run)
         and not any(attempt.unsettled for _, attempt in run.attempts if attempt.state is State.ACCEPTED)
     ):
-        if run.bill and run.bill.hold:
-            turn.note("settling")
-            turn.do(Take(run.bill))
-        else:
-            _deliver(turn)
+        _hand_over(turn)
+    elif turn.at >= run.deadline:
+        _fail(turn, f"not finished within {run.terms.seconds} s")
+
+
+def _hand_over(turn: Turn) -> None:
+    """Everything is accepted: money against work."""
+    run = turn.run
+    if run.terms.sealed and run.bill is None:
+        if not run.sealing:
+            turn.note("sealing")
+            turn.do(Seal(_output(run)))
+    elif run.bill and run.bill.hold:
+        turn.note("settling")
+        turn.do(Take(run.bill))
+    else:
+        _deliver(turn)
 
 
 def _deliver(turn: Turn) -> None:
-    artefact = turn.run.units[turn.run.recipe.output, 0].artefact
-    assert artefact is not None
+    artefact = _output(turn.run)
     turn.note("delivered")
     turn.do(Deliver(artefact))
 
@@ -221,13 +241,30 @@ def _fail(turn: Turn, reason: str, *, by_buyer: bool = False) -> None:
         withdraw(turn, unit, attempt)
     turn.note("refunding", reason=reason, by_buyer=by_buyer)
     if turn.run.bill is None:
-        turn.note("refunded", how="nothing was paid")
+        turn.note("cancelled", reason=reason)
         turn.do(Tell("error", reason))
         return
-    if not turn.run.bill.hold and turn.run.received_msat:
-        owed = ("refund", "due", str(turn.run.received_msat))
-        turn.do(Tell("error", f"{reason}. Your payment comes back: send an invoice for it", (owed,)))
+    _owe(turn)
     turn.do(GiveBack(turn.run.bill, turn.run.refund_to))
+
+
+def _owe(turn: Turn) -> None:
+    """A prepaid buyer is told that the money is due, and how to come by it."""
+    run = turn.run
+    if run.bill and not run.bill.hold and run.received_msat:
+        due = ("refund", "due", str(run.received_msat))
+        turn.do(Tell("error", f"{run.reason}. Your payment comes back: send an invoice for it", (due,)))
+
+
+def _output(run: Run) -> Artefact:
+    artefact = run.units[run.recipe.output, 0].artefact
+    assert artefact is not None
+    return artefact
+
+
+def _bill_for_the_seal(run: Run, at: int) -> MakeBill:
+    """Work that is done is billed as long as the first quote was to hold."""
+    return MakeBill(run.terms.price_msat, at + run.terms.valid_until - run.opened_at, hold=True)
 
 
 def _quote_words(run: Run) -> str:
@@ -238,4 +275,11 @@ def _quote_words(run: Run) -> str:
 def _quote_tags(run: Run) -> tuple[tuple[str, ...], ...]:
     quote = ("quote", run.id, str(run.terms.valid_until), str(run.terms.seconds))
     lines = tuple(("line", step, str(kind), str(msat)) for step, kind, msat in run.terms.lines)
-    return (quote, *lines, ("recipe", run.recipe_event))
+    tags = (quote, *lines, ("recipe", run.recipe_event))
+    if run.seal is None:
+        return tags
+    artefact = _output(run)
+    return (
+        *tags, ("sealed", SCHEME), ("url", run.seal[0]), ("ox", run.seal[1]), ("x", artefact.sha256),
+        ("m", artefact.mime), ("size", str(artefact.size)),
+    )  # fmt: skip

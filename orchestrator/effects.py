@@ -150,6 +150,15 @@ class Gated:
 
 
 @dataclass(frozen=True, slots=True)
+class Sealed:
+    """The encrypted composite is on our Blossom."""
+
+    at: int
+    url: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """The held payment: ours now (`ok`), or gone back to the buyer before we could take it."""
 
@@ -183,7 +192,7 @@ class Tick:
 
 Input = (
     Open | BillMade | BillPaid | BillGone | Offers | Cached | Heard | Paid | Capped | Fetched | NotFetched | Gated
-    | Taken | Returned | Cancel | Tick
+    | Sealed | Taken | Returned | Cancel | Tick
 )  # fmt: skip
 
 # --- effects --------------------------------------------------------------------------------------------------------
@@ -326,6 +335,13 @@ class Deliver:
 
 
 @dataclass(frozen=True, slots=True)
+class Seal:
+    """Encrypt the composite with the preimage of the bill to come, and put it on our Blossom."""
+
+    artefact: Artefact
+
+
+@dataclass(frozen=True, slots=True)
 class Take:
     """Settle the held payment."""
 
@@ -349,5 +365,5 @@ class Wake:
 
 Effect = (
     Record | Publish | MakeBill | WatchBill | Ask | Pay | Recall | Fetch | Check | Review | Progress | Tell | Deliver
-    | Take | GiveBack | Wake
+    | Seal | Take | GiveBack | Wake
 )  # fmt: skip

@@ -296,6 +296,8 @@ class Run:
     result_id: str = ""
     ended_at: int = 0
     refund_to: str = ""
+    sealing: bool = False
+    seal: tuple[str, str] | None = None  # URL and hash of the encrypted composite
     cancelled_by_buyer: bool = False
 
     @property
@@ -392,8 +394,16 @@ def _apply_to_run(run: Run, entry: Entry) -> Run:
         case "billed":
             bill = Bill(data["payment_hash"], data["bolt11"], data["amount_msat"], data["hold"], data["expires_at"])
             return replace(run, phase=Phase.BILLED, bill=bill)
+        case "started":
+            return replace(run, phase=Phase.RUNNING, paid_at=at)
+        case "sealing":
+            return replace(run, sealing=True)
+        case "sealed":
+            return replace(run, seal=(data["url"], data["sha256"]))
         case "paid":
-            return replace(run, phase=Phase.RUNNING, paid_at=at, received_msat=data["received_msat"])
+            return replace(run, phase=Phase.RUNNING, paid_at=run.paid_at or at, received_msat=data["received_msat"])
+        case "received":
+            return replace(run, received_msat=data["received_msat"])
         case "settling":
             return replace(run, phase=Phase.SETTLING)
         case "delivered":

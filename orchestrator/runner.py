@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from market.job import JobRequest, build_feedback, build_result
 from market.media import Media
+from nostr import nip44
 from nostr.clock import Clock
 from nostr.event import Event
 from nostr.key import SecretKey
@@ -25,6 +26,7 @@ from orchestrator.effects import (
     BillMade,
     BillPaid,
     Cached,
+    Cancel,
     Capped,
     Check,
     Deliver,
@@ -47,6 +49,8 @@ from orchestrator.effects import (
     Record,
     Returned,
     Review,
+    Seal,
+    Sealed,
     Take,
     Taken,
     Tell,
@@ -58,6 +62,7 @@ from orchestrator.errors import CapReached
 from orchestrator.journal import Journal, Outcome, Page
 from orchestrator.receipts import build_receipts
 from orchestrator.run import Artefact, Attempt, Bill, Candidate, Entry, Phase, Run, Unit, Verdict, apply
+from orchestrator.sealed import SCHEME, seal
 from orchestrator.till import Till
 from orchestrator.values import cache_key
 
@@ -85,6 +90,14 @@ class Hands(Protocol):
 
     async def check(self, check: Check) -> tuple[Verdict, Artefact]:
         """Gates G0 and G1."""
+        ...
+
+    async def read(self, artefact: Artefact) -> bytes:
+        """The bytes of a stored artefact. Raises FetchError."""
+        ...
+
+    async def put(self, data: bytes, mime: str) -> str:
+        """Bytes on our own Blossom; their URL. Raises FetchError."""
         ...
 
     async def present(self, artefact: Artefact) -> bool:
@@ -311,6 +324,8 @@ class Runner:
         extra = [["receipt", receipts[-1].id, self.relay]] if receipts else []
         extra += [["recipe", run.recipe_event], ["title", run.recipe.doc.title]]
         is_text = artefact.text is not None and (artefact.mime.startswith("text/") or not artefact.url)
+        if run.seal is not None:
+            return self._sealed_result(request, run, artefact, run.seal, extra, at), receipts
         dim = (artefact.width, artefact.height) if artefact.width and artefact.height else None
         media = Media(artefact.url, artefact.sha256, artefact.mime, artefact.size, dim, artefact.seconds)
         result = build_result(
@@ -318,6 +333,24 @@ class Runner:
             amount_msat=run.terms.price_msat, relay_hint=self.relay, extra_tags=extra, created_at=at,
         )  # fmt: skip
         return result, receipts
+
+    def _sealed_result(
+        self,
+        request: JobRequest,
+        run: Run,
+        artefact: Artefact,
+        sealed: tuple[str, str],
+        extra: list[list[str]],
+        at: int,
+    ) -> Event:
+        """The encrypted file, and its key for the buyer alone (who paid through a wallet has it as the preimage)."""
+        key = nip44.encrypt(self.key, run.buyer, self._secret(run.id).hex())
+        extra = [*extra, ["sealed", SCHEME, key, artefact.sha256, artefact.mime]]
+        url, sha = sealed
+        return build_result(
+            self.key, request, url, media=[Media(url, sha, "application/octet-stream")],
+            amount_msat=run.terms.price_msat, relay_hint=self.relay, extra_tags=extra, created_at=at,
+        )  # fmt: skip
 
     # --- effects ----------------------------------------------------------------------------------------------------
 
@@ -338,6 +371,8 @@ class Runner:
                 work = self._fetch(live, effect)
             case Check():
                 work = self._check(effect)
+            case Seal(artefact):
+                work = self._seal(live, artefact)
             case Take(bill):
                 work = self._take(live, bill)
             case GiveBack(bill, refund_to):
@@ -403,6 +438,18 @@ class Runner:
         verdict, artefact = await self.hands.check(check)
         return Gated(self.clock(), check.step, check.idx, check.attempt, verdict, artefact)
 
+    async def _seal(self, live: _Live, artefact: Artefact) -> Input:
+        for pause in (1, 3, 10, 30):
+            try:
+                data = await self.hands.read(artefact)
+                sealed = await asyncio.to_thread(seal, data, self._secret(live.run.id))
+                url = await self.hands.put(sealed, "application/octet-stream")
+                return Sealed(self.clock(), url, hashlib.sha256(sealed).hexdigest())
+            except FetchError as error:
+                log.warning("run %s cannot be sealed yet: %s", live.run.id[:8], error)
+            await asyncio.sleep(pause)
+        return Cancel(self.clock(), "our own file server does not take the sealed file", by_buyer=False)
+
     async def _take(self, live: _Live, bill: Bill) -> Input:
         return Taken(self.clock(), await self.till.take(bill, self._secret(live.run.id)))
 
@@ -410,7 +457,10 @@ class Runner:
         if bill.hold and await self.till.release(bill):
             return Returned(self.clock(), "The locked payment was released.")
         if live.run.received_msat == 0:
-            return Returned(self.clock(), "Nothing was paid.")
+            received = await self.till.wait_for(bill)  # as long as it can still be paid
+            if received is None:
+                return Returned(self.clock(), "Nothing was paid.")
+            return BillPaid(self.clock(), received)
         await self.journal.owe(live.run, live.run.received_msat, refund_to, live.run.reason)
         how = await self.till.refund(self.journal, live.run, refund_to)
         return Returned(self.clock(), how)

@@ -194,7 +194,7 @@ class Timmy:
             hedge=self.settings.hedge,
             hold=self.settings.hold == "auto" and short,
             receipts=self.settings.receipts,
-            sealed=self.settings.sealed,
+            sealed=self.settings.sealed and caps.hold and price > 0,
             relays=self.pool.relays,
             lines=offer.lines,
         )

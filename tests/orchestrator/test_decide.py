@@ -320,3 +320,5 @@ def test_money_that_comes_after_the_end_goes_back() -> None:
     run, _ = decide(run, Cancel(1_100, "cancelled by the buyer"))
     run, effects = decide(run, BillPaid(1_101, 100_000))
     assert run.phase is Phase.REFUNDING and any(isinstance(effect, GiveBack) for effect in effects)
+    run, effects = decide(run, Returned(1_102, "released"))
+    assert run.phase is Phase.REFUNDED and not any(isinstance(effect, GiveBack) for effect in effects)

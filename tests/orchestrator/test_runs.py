@@ -1,10 +1,13 @@
 """A composite from request to delivery or refund, in a world of good and bad providers."""
 
+import asyncio
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nostr import nip44
 from nostr.event import Event
 from orchestrator import purchase, units
 from orchestrator.effects import Cancel
@@ -12,6 +15,7 @@ from orchestrator.journal import Limits
 from orchestrator.recipe import Recipe
 from orchestrator.run import Phase, Run, State, rebuild
 from orchestrator.schema import value_problems
+from orchestrator.sealed import NotSealed, unseal
 from tests.orchestrator.world import BUYER, TIMMY, Provider, Timmy, crowd
 
 
@@ -223,6 +227,34 @@ async def test_without_a_verdict_an_optional_judge_counts_as_yes(
     async with Timmy(tmp_path, crowd()) as timmy:
         run = await timmy.until_over(await timmy.sell(portraits(gate={"judge": judge}), hedge=False))
         assert run.phase is Phase.DELIVERED
+
+
+async def test_sealed_delivery_the_payment_is_the_key(tmp_path: Path) -> None:
+    async with Timmy(tmp_path, crowd()) as timmy:
+        run = await timmy.until_over(await timmy.sell(portraits(), sealed=True))
+        assert run.phase is Phase.DELIVERED and run.bill and run.bill.hold
+        (result,) = results(timmy)
+        scheme, for_the_buyer, plain, mime = result.tagged("sealed")[0][1:]
+        assert scheme == "aes-256-gcm" and mime == "video/mp4" and result.content == run.seal[0]  # type: ignore[index]
+        preimage = bytes.fromhex(nip44.decrypt(BUYER, TIMMY.public, for_the_buyer))
+        assert hashlib.sha256(preimage).hexdigest() == run.bill.payment_hash
+        row = timmy.world.db.execute("SELECT data FROM blob WHERE sha = ?", (result.content.rpartition("/")[2],))
+        sealed = row.fetchone()[0]
+        assert hashlib.sha256(unseal(sealed, preimage)).hexdigest() == plain
+        with pytest.raises(NotSealed):
+            unseal(sealed, bytes(32))
+        (bill,) = [e for _, e in timmy.world.events(kind=7000, pubkey=TIMMY.public) if e.tagged("amount")]
+        assert bill.first("x") == plain and bill.first("ox") == hashlib.sha256(sealed).hexdigest()
+
+
+async def test_a_sealed_composite_nobody_pays_for_is_not_delivered(tmp_path: Path) -> None:
+    async with Timmy(tmp_path, crowd()) as timmy:
+        timmy.world.buyer_pays = False
+        run_id = await timmy.sell(portraits(), sealed=True)
+        await asyncio.sleep(1)
+        timmy.runner.feed(run_id, Cancel(timmy.world.clock(), "cancelled by the buyer"))
+        run = await timmy.until_over(run_id)
+        assert run.phase is Phase.CANCELLED and results(timmy) == []
 
 
 def test_the_scenes_of_this_world_fit_the_recipe() -> None:
