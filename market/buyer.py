@@ -17,7 +17,7 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +41,7 @@ from market.purchase import (
 from market.purchases import IN_DOUBT, OPEN, PURCHASES_SCHEMA, WHY_SCHEMA, Purchase, Purchases, State, finish
 from nostr.clock import Clock, system_clock
 from nostr.database import Database
+from nostr.errors import RelayRefused, RelayUnreachable
 from nostr.event import Event
 from nostr.filter import Filter
 from nostr.key import SecretKey
@@ -54,6 +55,7 @@ MIGRATIONS: Final = (OUTBOX_SCHEMA, PURCHASES_SCHEMA, WHY_SCHEMA)
 DEFAULT_DEADLINE: Final = 900  # seconds
 OFFER_SECONDS: Final = 4.0  # how long an open request collects bills before one is chosen
 SETTLE_SECONDS: Final = 10.0  # how long a delivered purchase waits for its payment's last word
+LATE_SECONDS: Final = 7 * 86_400  # how long a lost result is looked for
 _NOT_OURS: Final = frozenset({Refusal.FORGED, Refusal.OTHER_JOB, Refusal.UNREADABLE})
 
 
@@ -192,15 +194,20 @@ class Buyer:
         return await self._drive(_Run(order, where, on_update), choose, out)
 
     async def resume(self, on_update: OnUpdate | None = None) -> list[Purchase]:
-        """Take up every purchase that a crash or an interrupt left open, and look again at payments in doubt."""
+        """Take up every purchase that a crash or an interrupt left open, and look again at payments in doubt.
+
+        What was paid and lost is looked for too: a result that came late is still ours.
+        """
         open_ones = await self.purchases.recent(limit=1000, unfinished=True)
+        since = self.clock() - LATE_SECONDS
+        lost = [each for each in await self.purchases.lost(since) if each.id not in {one.id for one in open_ones}]
         runs = [
             self._drive(_Run(each.order, each.relays, on_update), None, None)
             for each in open_ones
             if each.state in OPEN and each.id not in self._runs
         ]
         doubtful = [self._clear_up(each) for each in open_ones if each.state not in OPEN]
-        return list(await asyncio.gather(*runs, *doubtful))
+        return list(await asyncio.gather(*runs, *doubtful, *(self._collect_late(each) for each in lost)))
 
     async def cancel(self, purchase_id: str) -> None:
         """Take a request back (kind 5). What is paid already ends in a result, a refund or a loss all the same."""
@@ -519,6 +526,21 @@ class Buyer:
             await self._db.write(lambda conn: finish(conn, bought.id, state, now, reason="known after a later look"))
         return await self.purchases.get(bought.id) or bought
 
+    async def _collect_late(self, bought: Purchase) -> Purchase:
+        """A paid purchase without a result: ask the relays once more."""
+        run = _Run(bought.order, bought.relays, None)
+        wanted = Filter(kinds=result_kinds(bought.order.kind), tags={"e": [bought.id]}, limit=20)
+        try:
+            events = await self.pool.fetch(wanted, relays=bought.relays)
+            for event in events:
+                with suppress(ResultRefused):
+                    result = check_result(bought.order, event, self.key)
+                    fetched = await self._receive(_late(run, self.clock()), result)
+                    return await self._delivered(run, result, fetched, None)
+        except (RelayUnreachable, RelayRefused, _End) as error:
+            log.info("%s: still nothing: %s", bought.id[:8], error)
+        return bought
+
     async def _tell(
         self, run: _Run, message: str, feedback: Feedback | None = None, bought: Purchase | None = None
     ) -> None:
@@ -530,6 +552,12 @@ class Buyer:
         said = run.tell(Update(bought, message, feedback))
         if said is not None:
             await said
+
+
+def _late(run: _Run, now: int) -> _Run:
+    """The same purchase with a new minute for its download."""
+    run.order = replace(run.order, deadline=now + 60)
+    return run
 
 
 def _cheapest(offers: Sequence[Answer]) -> Answer:

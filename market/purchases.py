@@ -264,6 +264,11 @@ class Purchases:
         rows = await self._db.fetch(f"{_SELECT} {where if unfinished else ''} ORDER BY asked_at DESC LIMIT ?", (limit,))
         return [self._read(row) for row in rows]
 
+    async def lost(self, since: int) -> list[Purchase]:
+        """Paid and not delivered, asked for after `since`."""
+        rows = await self._db.fetch(f"{_SELECT} WHERE purchase.state = 'lost' AND asked_at >= ?", (since,))
+        return [self._read(row) for row in rows]
+
     async def seen_hashes(self, besides: str) -> frozenset[str]:
         rows = await self._db.fetch("SELECT payment_hash FROM payment WHERE purchase <> ?", (besides,))
         return frozenset(row[0] for row in rows)

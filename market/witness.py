@@ -7,11 +7,16 @@ book = Reputation(witness.viewpoint(own=..., customers=...), witness.evidence, n
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from market.errors import BadReview
+import orjson
+
+from market.errors import BadReview, FetchRefused
+from market.fetch import Limits, fetch
 from market.kinds import CONTACTS, FEEDBACK, RECOMMENDATION, REVIEW, ZAP_RECEIPT, result_kinds
 from market.reputation import Evidence, Viewpoint, Vouch
 from market.review import Review, Verdict, check_review, evidence, recommendations, zap_out
@@ -27,6 +32,9 @@ log = logging.getLogger("witness")
 _CHUNK: Final = 100
 _MOST_REVIEWS: Final = 2000
 _MOST_FOLLOWS: Final = 500
+_MOST_LNURL: Final = 50
+_LNURL: Final = Limits(max_bytes=1 << 16, seconds=4, redirects=0)
+_LUD16: Final = re.compile(r"^[a-z0-9._+-]{1,64}$", re.IGNORECASE)
 Recheck = Callable[[Review, Sequence[Event]], Awaitable[bool]]
 
 
@@ -151,6 +159,28 @@ class Witness:
         except (RelayUnreachable, RelayRefused) as error:
             log.info("no reviews from there: %s", error)
             return []
+
+
+async def zap_keys(lud16: Mapping[str, str]) -> dict[str, str]:
+    """provider -> the key that signs zap receipts for it, asked of the LNURL service behind its `lud16` (NIP-57).
+
+    Addresses that do not answer in a few seconds, or answer something else, are left out.
+    """
+
+    async def ask(provider: str, address: str) -> tuple[str, str | None]:
+        name, at, host = address.strip().partition("@")
+        if not at or not _LUD16.match(name) or not host:
+            return provider, None
+        try:
+            got = await fetch(f"https://{host}/.well-known/lnurlp/{name}", _LNURL)
+            value = orjson.loads(got.read())
+        except (FetchRefused, orjson.JSONDecodeError):
+            return provider, None
+        key = value.get("nostrPubkey") if isinstance(value, dict) and value.get("allowsNostr") is True else None
+        return provider, parse_hex64(key) if isinstance(key, str) else None
+
+    answers = await asyncio.gather(*(ask(provider, address) for provider, address in list(lud16.items())[:_MOST_LNURL]))
+    return {provider: key for provider, key in answers if key is not None}
 
 
 def _followed(event: Event) -> list[str]:

@@ -12,16 +12,16 @@ from typing import Annotated
 
 import typer
 
-from market.buyer import DEFAULT_DEADLINE, MIGRATIONS, Buyer
+from market.buyer import DEFAULT_DEADLINE, MIGRATIONS, Answer, Buyer
 from market.choose import Candidate, Factors, Need, choose
 from market.directory import Directory, Offer
-from market.job import JobInput
+from market.job import JobInput, JobResult
 from market.kinds import JOB_COMPOSITE, JOB_KINDS
 from market.purchases import Purchase, Purchases, Stats
-from market.reputation import Reputation, Score
-from market.review import build_rank_profile, build_ranks, build_review, review_of
+from market.reputation import Reputation, Score, newcomer
+from market.review import build_rank_profile, build_ranks, build_recommendation, build_review, review_of
 from market.tags import is_http_url
-from market.witness import Witness
+from market.witness import Witness, zap_keys
 from node import home
 from node.commands.market_view import BuyView, jobs_table, offer_json, purchase_json, receipt_of, services_table
 from node.context import DataOption, JsonOption, RelayOption, data_dir, err, out, print_json, relay_urls
@@ -32,6 +32,7 @@ from nostr.clock import system_clock
 from nostr.database import Database
 from nostr.errors import RelayUnreachable
 from nostr.event import Event
+from nostr.filter import Filter
 from nostr.key import SecretKey, load_or_create
 from nostr.pool import Pool
 from nostr.sniff import sniff
@@ -57,6 +58,9 @@ def services(
     publish_ranks: Annotated[
         bool, typer.Option("--publish-ranks", help="Publish these scores for others (NIP-85), by the node's score key.")
     ] = False,
+    recommend: Annotated[
+        str | None, typer.Option("--recommend", help="Vouch for this seller (npub or hex) by a recommendation (31989).")
+    ] = None,
     relay: RelayOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -64,6 +68,8 @@ def services(
     """Who sells what, where, for how much; whether they are alive, and what is known of them."""
     folder = data_dir(data)
     number = _kind_number(kind) if kind is not None else None
+    if recommend is not None:
+        asyncio.run(_recommend(folder, relay_urls(folder, relay), _pubkey(recommend)))
     found = asyncio.run(_services(folder, relay_urls(folder, relay), number, publish_ranks))
     found = [(offer, score) for offer, score in found if offer.alive or not alive]
     if as_json:
@@ -218,6 +224,18 @@ class _Shop:
     book: Reputation
     own: frozenset[str]
 
+    def best_of(self, offers: Sequence[Answer]) -> Answer:
+        """The bill (or the free result) of an open call that is worth most: price against reputation."""
+        rng = random.SystemRandom()
+
+        def cost(offer: Answer) -> float:
+            kind = offer.event.kind - 1000 if isinstance(offer, JobResult) else 0
+            scores = [self.book.score(offer.provider, each) for p, each in self.book.scored() if p == offer.provider]
+            score = scores[0] if scores else newcomer(offer.provider, kind)
+            return ((offer.amount_msat or 0) + 1_000) / max(0.01, score.for_spend(offer.amount_msat or 0, rng))
+
+        return min(offers, key=cost)
+
 
 async def _look_around(pool: Pool, purchases: Purchases, key: SecretKey, own: Iterable[str], kind: int | None) -> _Shop:
     """Announcements, reviews and follow lists of all relays, and our own ledger."""
@@ -228,7 +246,9 @@ async def _look_around(pool: Pool, purchases: Purchases, key: SecretKey, own: It
         raise Unavailable(f"no relay answers: {error}") from None
     directory.stats = await purchases.stats()
     witness = Witness(pool)
-    await witness.listen_to({offer.provider for offer in directory.offers()}, key.public)
+    found = directory.offers()
+    keys = await zap_keys({offer.provider: offer.announcement.lud16 for offer in found if offer.announcement.lud16})
+    await witness.listen_to({offer.provider for offer in found}, key.public, payee_keys=keys)
     told = [each for each in witness.evidence if each.rater != key.public] + await purchases.evidence()
     view = witness.viewpoint(own=[key.public])
     return _Shop(directory, Reputation(view, told, now=system_clock(), vouches=witness.vouches), frozenset(own))
@@ -334,6 +354,30 @@ async def _services(
         await db.close()
 
 
+async def _recommend(folder: Path, relays: Sequence[str], seller: str) -> None:
+    """Add the seller's announcements to our lists, one list a kind of job."""
+    key = home.owner_key(folder)
+    async with Pool(relays, key=key) as pool:
+        directory = Directory(pool)
+        await directory.load()
+        offers = [offer for offer in directory.offers() if offer.provider == seller]
+        if not offers:
+            raise UsageComplaint("this seller announces nothing here")
+        lists = {event.first("d"): event for event in await pool.fetch(Filter(kinds=[31989], authors=[key.public]))}
+        for offer in offers:
+            known = lists[str(offer.kind)].values("a") if str(offer.kind) in lists else []
+            addresses = list(dict.fromkeys([*known, offer.announcement.address]))
+            event = build_recommendation(key, offer.kind, addresses, created_at=system_clock())
+            await _must_publish(pool, event)
+        err.print(f"recommended {offers[0].name or seller[:12]} for {', '.join(str(offer.kind) for offer in offers)}")
+
+
+async def _must_publish(pool: Pool, event: Event) -> None:
+    answers = await pool.publish(event)
+    if not any(ok.accepted for ok in answers.values()):
+        raise NotDone(f"no relay took it: {next(iter(answers.values())).message}")
+
+
 async def _publish_ranks(
     folder: Path, pool: Pool, scores: Sequence[Score], stats: Mapping[tuple[str, int], Stats]
 ) -> None:
@@ -342,10 +386,7 @@ async def _publish_ranks(
     now = system_clock()
     events = [build_rank_profile(key, created_at=now), *build_ranks(key, scores, stats, created_at=now)]
     for event in events:
-        answers = await pool.publish(event)
-        if not any(ok.accepted for ok in answers.values()):
-            reason = next(iter(answers.values())).message
-            raise NotDone(f"no relay took the rank: {reason}")
+        await _must_publish(pool, event)
     err.print(f"published {len(events) - 1} ranks as {nip19.npub(key.public)}")
 
 
@@ -374,7 +415,15 @@ async def _buy(folder: Path, relays: Sequence[str], wallet: str | None, wish: _W
         title = " ".join([wish.what, *wish.inputs])[:200]
         with BuyView(shop.directory, title, quiet=quiet) as view:
             buying = asyncio.ensure_future(
-                buyer.buy(order, view.update, title=title, relays=offer.relays if offer else (), why=why, out=wish.save)
+                buyer.buy(
+                    order,
+                    view.update,
+                    title=title,
+                    relays=offer.relays if offer else (),
+                    choose=shop.best_of,
+                    why=why,
+                    out=wish.save,
+                )
             )
             try:
                 bought = await buying
