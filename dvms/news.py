@@ -80,7 +80,7 @@ class JobReport:
         self, newsroom: Newsroom, request: JobRequest, relays: Sequence[str], now: Callable[[], float] = time.monotonic
     ) -> None:
         self._newsroom, self._request, self._relays, self._now = newsroom, request, relays, now
-        self._told_at = self._shown_at = now()
+        self._told_at, self._shown_at = now(), now() - PREVIEW_EVERY
         self._told, self._words = 0.0, ""
 
     def progress(self, fraction: float, message: str) -> None:

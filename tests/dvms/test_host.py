@@ -12,6 +12,7 @@ from dvms.serve import AlreadyRunning
 from market.announcement import Announcement, Heartbeat, Profile
 from market.job import JobInput, JobResult
 from market.kinds import ANNOUNCEMENT, HEARTBEAT
+from nostr import nip13
 from nostr.blossom import BlossomClient
 from nostr.client import Ok
 from nostr.clock import system_clock
@@ -100,6 +101,26 @@ async def test_heartbeat_goes_out_every_240_seconds():
     task.cancel()
     assert all(240 * n - 5 < seconds <= 240 * n for n, seconds in enumerate(naps[:3], start=1)), naps
     assert len(beats) == 4 and beats[0].tagged("queue") == [("queue", "2")]
+
+
+async def test_a_relay_that_wants_proof_of_work_gets_it():
+    taken = {}
+
+    class Strict:
+        relays = ("ws://strict.example",)
+
+        async def publish(self, event, relays=None, timeout=10):
+            enough = event.kind != ANNOUNCEMENT or nip13.committed(event) >= 10
+            if enough:
+                taken[event.kind] = event
+            return {"ws://strict.example": Ok(enough, "" if enough else "pow: 10 bits needed")}
+
+    profile = Profile("x", (5050,), "n", "a")
+    herald = Herald(SecretKey.generate(), profile, Strict(), system_clock)
+    task = asyncio.create_task(herald._announce())
+    await until(lambda: set(taken) == {0, 10002, ANNOUNCEMENT})
+    task.cancel()
+    assert taken[ANNOUNCEMENT].verify() and Announcement.parse(taken[ANNOUNCEMENT]).kinds == (5050,)
 
 
 async def test_only_one_host_works_on_a_folder(tmp_path, relay):

@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
+from dvms.news import JobReport
 from market.job import JobInput, JobResult
-from tests.dvms.conftest import Purse, a_worker
+from nostr.key import SecretKey
+from tests.dvms.conftest import Customer, Purse, a_relay, a_worker, until
 
 
 async def test_free_job_is_answered(tmp_path, relay, customer):
@@ -52,6 +54,10 @@ async def test_heavy_job_runs_in_a_child_and_delivers_a_file(tmp_path, relay, cu
         assert media.blurhash and media.size and media.alt == "a red card"
         assert media.url.startswith(relay.replace("ws", "http")) and media.sha256 in media.url
         assert "processing" in [getattr(word, "status", "") for word in said]
+        preview = next(
+            word for word in await customer.everything_about(request) if getattr(word, "status", "") == "partial"
+        )
+        assert preview.content.startswith("http") and preview.event.tagged("imeta")
 
 
 async def test_a_chain_waits_for_the_other_job(tmp_path, relay, customer):
@@ -63,3 +69,43 @@ async def test_a_chain_waits_for_the_other_job(tmp_path, relay, customer):
         third = await customer.send(5050, to=running.key.public, inputs=[JobInput(said[-1].event.id, "job")])
         assert (await customer.hears(third))[-1].content == "first"
         await asyncio.sleep(0)
+
+
+async def test_answers_reach_the_inbox_relays_of_their_customer(tmp_path, relay, customer):
+    async with a_relay(tmp_path / "inbox") as inbox, a_worker("Echo", tmp_path, relay, private_relays=True) as running:
+        await customer.pool.publish(
+            customer.key.sign(kind=10002, tags=[["r", inbox, "read"], ["r", "ws://x.example", "write"]])
+        )
+        request = await customer.send(5050, "hello", to=running.key.public)
+        assert (await customer.hears(request, relays=[inbox]))[-1].content == "hello"
+
+
+async def test_only_trusted_customers_and_those_they_follow(tmp_path, relay, customer):
+    owner = SecretKey.generate()
+    await customer.pool.publish(owner.sign(kind=3, tags=[["p", customer.key.public]]))
+    gate = {"trusted": [owner.public], "trusted_only": "all"}
+    async with a_worker("Echo", tmp_path, relay, **gate) as running:
+        await until(lambda: customer.key.public in running.worker.trusted)
+        assert (await customer.buys(5050, "friend", to=running.key.public)).content == "friend"
+        word = await Customer(customer.pool).buys(5050, "stranger", to=running.key.public)
+        assert word.status == "error" and "known to this node" in word.message
+
+
+def test_progress_is_thinned_out_to_what_is_worth_an_event():
+    told, now = [], [0.0]
+
+    class Room:
+        def tell(self, request, relays, message, *, fraction=None):
+            told.append((now[0], fraction, message))
+
+    report = JobReport(Room(), None, (), now=lambda: now[0])
+    for tick in range(100):
+        now[0] = tick / 10
+        report.progress(tick / 1000, "drawing")
+    assert told == [(3.0, 0.03, "drawing")]
+    now[0] = 9.95
+    report.progress(0.2, "drawing")
+    report.progress(0.9, "writing")
+    now[0] = 13.0
+    report.progress(0.91, "writing")
+    assert [words for _, _, words in told] == ["drawing", "drawing", "writing"]
