@@ -36,7 +36,7 @@ class _Plate:
     fine: int = 1
 
     def refine(self, fine: int) -> None:
-        self.image = self.image.resize((self.image.width * fine, self.image.height * fine), Image.Resampling.BICUBIC)
+        self.image = self.image.resize((self.image.width * fine, self.image.height * fine), Image.Resampling.BILINEAR)
         self.fine = fine
 
 

@@ -245,7 +245,11 @@ class Scenery(Place):
         self.add(
             nature.hill(rng, c, 0.74, 0.05, 2, mix(wet, "#ffffff", 0.25), sand, p.haze, 0.0, "ground", 0.5, 0.06, 40)
         )
-        if p.name not in ("storm", "fog") and not self.meaning.weather & {"rain", "snow"}:
+        cold = p.name in ("storm", "fog") or self.meaning.weather & {"rain", "snow"}
+        shore = self.meaning.words & {"shore", "coast", "seaside", "shores", "lighthouse"}
+        if shore:
+            self.props(("rock",), 7, (0.80, 0.98), (0.05, 0.12), 0.6, "rocks", 0.02, 0.85, keep_clear=0.4)
+        elif not cold:
             self.props(
                 ("palm tree",), 2, (0.86, 0.90), (0.48, 0.60), 0.6, "palms", 0.0, 0.95, (-0.02, 0.12), motion="sway"
             )

@@ -134,7 +134,7 @@ WEATHER: dict[str, str] = {
     "petals": r"cherry blossoms?|sakura|petals|spring",
     "bubbles": r"bubbles|underwater|under the (sea|ocean|water)|reef|coral|mermaid",
     "rainbow": r"rainbows?",
-    "lightning": r"lightning (storm|strikes?|bolts?)|thunder ?storm",
+    "lightning": r"lightning (storm|strikes?|flash\w*)|thunder\w*|(storm|rain|tempest)[^.]*lightning|lightning[^.]*(storm|rain|tempest|sky)",
     "stars": r"stars?|starry|starlight",
     "moon": r"moon\w*",
     "sun": r"sun(ny|shine|light|set|rise)?",

@@ -32,6 +32,7 @@ from dvms.image.storybook.vocabulary import (
 )
 
 MOST_SUBJECTS = 4
+PAUSE = "_"  # stands for punctuation between words
 CERTAIN, SURE, PERHAPS = 0.8, 0.64, 0.4
 
 
@@ -76,7 +77,7 @@ class _Found:
 
 def understand(prompt: str, negative: str = "") -> Meaning:
     """What to draw. Whatever `negative` names is left out."""
-    text = sprites.plain(prompt.replace("-", " "))
+    text = sprites.plain(re.sub(r"[,;.!?:\n]+", f" {PAUSE} ", prompt.replace("-", " ")))
     unwanted = set(sprites.plain(negative.replace("-", " ")).split())
     unwanted |= {singular(word) for word in unwanted}
     language = languages.guess(text)
@@ -138,6 +139,8 @@ def _english(text: str) -> Meaning:
     place = _scan(PLACES, text) or next((p for p in map(sprites.place_of, timeless) if p), None)
     time = _scan(TIMES, text) or next((t for t in map(sprites.time_of, others) if t), None)
     weather = frozenset(name for name, pattern in WEATHER.items() if _whole(pattern, text))
+    if "lightning" in weather and len(found) > 1:  # in the sky, not as a thing
+        found = [item for item in found if item.sprite.label != "high voltage"]
     subjects = _related(words, found)
     return Meaning(tuple(subjects), place, time, style, weather, frozenset(words))
 
@@ -168,11 +171,18 @@ def _skipped(chunk: list[str]) -> bool:
     """True for words that are never looked up by themselves."""
     if len(chunk) == 1:
         word = chunk[0]
-        return word in STOP or word in SCENERY or word in COLOURS or word in NUMBERS or len(word) < 2
+        return word == PAUSE or word in STOP or word in SCENERY or word in COLOURS or word in NUMBERS or len(word) < 2
     for exact in (" ".join(chunk), " ".join([*chunk[:-1], singular(chunk[-1])])):
         if exact in ALIASES or sprites.named(exact):
             return False
-    return chunk[0] in STOP or chunk[-1] in STOP or chunk[0] in COLOURS or chunk[-1] in SCENERY or chunk[0] in SCENERY
+    return (
+        PAUSE in chunk
+        or chunk[0] in STOP
+        or chunk[-1] in STOP
+        or chunk[0] in COLOURS
+        or chunk[-1] in SCENERY
+        or chunk[0] in SCENERY
+    )
 
 
 def _mentions(words: list[str]) -> list[_Found]:
@@ -221,7 +231,7 @@ def _qualified(item: _Found, words: list[str]) -> _Found:
             item.colour = item.colour or word
         elif word in SIZES:
             item.size = SIZES[word]
-        elif word in ("with", "and", "in", "on", "under", "over", "the", "a", "an"):
+        elif word == PAUSE or word in ("with", "and", "in", "on", "under", "over", "the", "a", "an"):
             if word in ("the", "a", "an"):
                 continue
             break
@@ -276,11 +286,13 @@ def _tool_of_trade(found: list[_Found], i: int) -> Subject | None:
 
 
 def _last_relation(between: str) -> str | None:
-    """The relation said last before the thing; of two at the same place the earlier in the list."""
+    """The relation said last and straight before the thing; of two at the same place the earlier in the list."""
     best, where = None, -1
     for name, pattern in RELATIONS:
         for match in re.finditer(rf"(?<!\w)(?:{pattern})(?!\w)", between):
-            if match.start() > where:
+            after = between[match.end() :].split()
+            straight = len(after) <= 3 and PAUSE not in after and not SCENERY.intersection(after)
+            if straight and match.start() > where:
                 best, where = name, match.start()
     return best
 
