@@ -253,7 +253,7 @@ class Runner:
         self, live: _Live, before: Run | None, run: Run, effects: Sequence[Effect], at: int
     ) -> None:
         """Write first; then act."""
-        page = await asyncio.to_thread(self._page, live.request, before, run, effects, at)
+        page = self._page(live.request, before, run, effects, at)
         if page.entries or page.events:
             self._hook("write " + ",".join(entry.kind for entry in page.entries))
             await self.journal.record(page)
