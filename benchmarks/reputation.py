@@ -105,6 +105,7 @@ class World:
         shape = (self.raters, self.sellers)
         self.good, self.ill = np.zeros(shape), np.zeros(shape)  # paid, decayed with 40 days
         self.opinion = np.zeros(shape)  # the part of `ill` that no public record bears out
+        self.lately = np.zeros(shape)  # praise, faded with 6 days
         self.hearsay_good, self.hearsay_ill = np.zeros(shape), np.zeros(shape)
         self.jobs, self.zaps = np.zeros(self.sellers), np.zeros(self.sellers)
         self.trusted_by = np.zeros(self.sellers)
@@ -129,13 +130,15 @@ class World:
     def review(self, raters: Ints, sellers: Ints, good: bool, proven: float = 0.0) -> None:
         """`proven`: share of complaints that the public record bears out (nothing delivered, a file that fails)."""
         np.add.at(self.good if good else self.ill, (raters, sellers), 1)
+        if good:
+            np.add.at(self.lately, (raters, sellers), 1)
         bare = np.full(len(raters), not good) & (self.rng.random(len(raters)) >= proven)
         np.add.at(self.opinion, (raters[bare], sellers[bare]), 1)
         self.log.append((raters, sellers, np.where(bare, 2, 0 if good else 1), self.day))
 
     def forget(self, sellers: Ints) -> None:
         """These sellers are under new keys: nothing is known of them."""
-        for table in (self.good, self.ill, self.opinion, self.hearsay_good, self.hearsay_ill):
+        for table in (self.good, self.ill, self.opinion, self.lately, self.hearsay_good, self.hearsay_ill):
             table[:, sellers] = 0
         self.jobs[sellers] = self.zaps[sellers] = 0
         gone = np.isin(np.arange(self.sellers), sellers)
@@ -144,6 +147,7 @@ class World:
     def fade(self) -> None:
         for table in (self.good, self.ill, self.opinion, self.hearsay_good, self.hearsay_ill):
             table *= 2 ** (-1 / HALF_LIFE)
+        self.lately *= 2 ** (-1 / SHORT_HALF_LIFE)
 
     # -- the attacks ----------------------------------------------------------------------------------------------
 
@@ -259,6 +263,7 @@ def beta_bound(world: World, nodes: Ints, shown: Ints) -> Array:
 # -- our rule, vectorised over nodes --------------------------------------------------------------------------------
 
 HALF_LIFE = 40.0
+SHORT_HALF_LIFE, SHORT_PRIOR, SHORT_PULL = 6.0, 6.0, 1.5
 PRIOR = 4.0
 CROWD, CROWD_CAP = 0.02, 2.0
 HEARSAY = 0.15
@@ -290,8 +295,8 @@ def trust(world: World) -> Array:
     return trusted
 
 
-def posterior(world: World, *, filtered: bool = True) -> tuple[Array, Array]:
-    """(a, b) for every node and seller."""
+def posterior(world: World, *, filtered: bool = True) -> tuple[Array, Array, Array]:
+    """(a, b, mean of the short window) for every node and seller."""
     trusted = trust(world)
     known = np.where(trusted > KNOWN, trusted, 0)
     crowd = (trusted <= KNOWN) * CROWD
@@ -299,17 +304,23 @@ def posterior(world: World, *, filtered: bool = True) -> tuple[Array, Array]:
     p = known @ positive + HEARSAY * (known @ np.log1p(world.hearsay_good))
     heard = HEARSAY * (known @ np.log1p(2 * world.hearsay_ill))
     pc, nc = crowd @ positive, crowd @ negative
-    n = known @ (_believed(world) if filtered else negative) + heard
+    believed, fresh = _believed(world)
+    n = known @ (believed if filtered else negative) + heard
     squeeze = np.minimum(1, CROWD_CAP / (1 + (p + n) / 2) / np.maximum(pc + nc, 1e-9))
     a = PRIOR / 2 + p + pc * squeeze
     b = PRIOR / 2 + NEGATIVE * n + nc * squeeze
-    return a, b
+    m = a / (a + b)
+    a2, b2 = SHORT_PRIOR * m + known @ world.lately, SHORT_PRIOR * (1 - m) + NEGATIVE * (known @ fresh)
+    return a, b, a2 / (a2 + b2)
 
 
-def _believed(world: World) -> Array:
-    """Weight of complaints, rater x seller: bare opinions count a part, and less the likelier their author lies."""
+def _believed(world: World) -> tuple[Array, Array]:
+    """Weight of complaints, rater x seller, over the long and the short window.
+
+    Bare opinions count a part, and less the likelier their author lies.
+    """
     if not world.log:
-        return np.log1p(2 * world.ill)
+        return np.log1p(2 * world.ill), np.zeros(world.ill.shape)
     raters = np.concatenate([r for r, _, _, _ in world.log])
     sellers = np.concatenate([s for _, s, _, _ in world.log])
     what = np.concatenate([w for _, _, w, _ in world.log])
@@ -317,26 +328,29 @@ def _believed(world: World) -> Array:
     spells, spell = np.unique(raters * 10_000 + days // SLANDER_DAYS, return_inverse=True)
     _, once = np.unique((spell * world.sellers + sellers) * 2 + (what > 0), return_index=True)
     failing = BASE_FAILURE
-    ill = np.log((SLANDER_LIES + (1 - SLANDER_LIES) * failing) / failing)
-    odds = np.where(what[once] > 0, ill, np.log(1 - SLANDER_LIES))
+    accused = np.log((SLANDER_LIES + (1 - SLANDER_LIES) * failing) / failing)
+    odds = np.where(what[once] > 0, accused, np.log(1 - SLANDER_LIES))
     start = np.log(SLANDER_PRIOR / (1 - SLANDER_PRIOR))
     guilt = 1 / (1 + np.exp(-(start + np.bincount(spell[once], odds, len(spells)))))
-    fade = 2.0 ** (-(world.day - days) / HALF_LIFE)
-    weight = np.where(what == 1, 1.0, OPINION * (1 - guilt[spell])) * fade
-    told = np.zeros(world.ill.shape)
-    np.add.at(told, (raters[what > 0], sellers[what > 0]), weight[what > 0])
-    return np.log1p(2 * told)
+    ill = what > 0
+    where, age = (raters[ill], sellers[ill]), world.day - days[ill]
+    weight = np.where(what == 1, 1.0, OPINION * (1 - guilt[spell]))[ill]
+    told, fresh = np.zeros(world.ill.shape), np.zeros(world.ill.shape)
+    np.add.at(told, where, weight * 2.0 ** (-age / HALF_LIFE))
+    np.add.at(fresh, where, weight * 2.0 ** (-age / SHORT_HALF_LIFE))
+    return np.log1p(2 * told), fresh
 
 
 def ours(world: World, nodes: Ints, shown: Ints) -> Array:
-    """A Thompson draw from the posterior of the buyer's node."""
-    a, b = posterior(world)
-    return world.rng.beta(a[nodes[:, None], shown], b[nodes[:, None], shown])
+    """A Thompson draw from the posterior of the buyer's node, lower where the seller was worse lately."""
+    a, b, lately = posterior(world)
+    worse = np.minimum(0, SHORT_PULL * (lately - a / (a + b)))
+    return world.rng.beta(a[nodes[:, None], shown], b[nodes[:, None], shown]) + worse[nodes[:, None], shown]
 
 
 def unfiltered(world: World, nodes: Ints, shown: Ints) -> Array:
     """Ours without the slander filter: the reference's best rule."""
-    a, b = posterior(world, filtered=False)
+    a, b, _ = posterior(world, filtered=False)
     return world.rng.beta(a[nodes[:, None], shown], b[nodes[:, None], shown])
 
 

@@ -25,6 +25,7 @@ BOUND: Final = 1.28  # standard deviations of the lower bound
 HALF_LIFE: Final = 40.0  # days
 SHORT_HALF_LIFE: Final = 6.0
 SHORT_PRIOR: Final = 6.0
+SHORT_PULL: Final = 1.5  # how far a worse short window lowers what a job goes by
 NEGATIVE: Final = 1.5
 OWN_CAP: Final = 30.0
 HEARSAY: Final = 0.15
@@ -110,8 +111,8 @@ class Score:
     short_mean: float
 
     def draw(self, rng: random.Random) -> float:
-        """A Thompson draw: as uncertain as the evidence."""
-        return rng.betavariate(self.a, self.b)
+        """A Thompson draw: as uncertain as the evidence, and lower where the last days were worse than the average."""
+        return max(0.0, rng.betavariate(self.a, self.b) + min(0.0, SHORT_PULL * (self.short_mean - self.mean)))
 
     def for_spend(self, msat: int, rng: random.Random) -> float:
         """The value a purchase of this size goes by."""
@@ -220,7 +221,7 @@ class Reputation:
         a2, b2 = SHORT_PRIOR * mean + short[0], SHORT_PRIOR * (1 - mean) + NEGATIVE * short[1]
         lately = a2 / (a2 + b2)
         return Score(
-            provider, kind, a, b, mean, bound, max(0.0, min(bound, bound + 1.5 * (lately - mean))),
+            provider, kind, a, b, mean, bound, max(0.0, min(bound, bound + SHORT_PULL * (lately - mean))),
             sum(pair.jobs for pair in pairs.values()), len(pairs),
             (own[0], own[1]), (known[0], known[1]), (crowd[0], crowd[1]), vouched, lately,
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """`timmy services`, `timmy buy`, `timmy jobs`: the buyer's side from the command line."""
 
 import asyncio
+import os
 import random
 import re
 import sys
@@ -118,6 +119,8 @@ def buy(
 ) -> None:
     """Hire one service, or buy a composite by its recipe's name. Pays at most the announced price, or --max-sats."""
     folder = data_dir(data)
+    if save is not None and not (save.parent.is_dir() and os.access(save.parent, os.W_OK)):
+        raise UsageComplaint(f"--out: {save.parent} is no folder one can write to")
     wish = _Wish(
         what=what,
         inputs=tuple(inputs or ()),

@@ -39,7 +39,7 @@ def test_the_benchmark_scores_as_the_product_does(kind: str) -> None:
         world.fade()
         world.strike()
         world.trade(bench.ours)
-    a, b = bench.posterior(world)
+    a, b, lately = bench.posterior(world)
     told = evidence_of(world)
     for node in range(size.nodes):
         book = Reputation(viewpoint_of(world, node), told, now=(size.days - 1) * DAY)
@@ -47,6 +47,7 @@ def test_the_benchmark_scores_as_the_product_does(kind: str) -> None:
             score = book.score(f"s{seller}", 1)
             assert score.a == pytest.approx(a[node, seller], rel=1e-6)
             assert score.b == pytest.approx(b[node, seller], rel=1e-6)
+            assert score.short_mean == pytest.approx(lately[node, seller], rel=1e-6)
 
 
 @pytest.mark.slow
@@ -73,8 +74,8 @@ def test_paid_slander_moves_its_victims_less_than_without_the_filter() -> None:
         world.fade()
         world.strike()
         world.trade(bench.ours)
-    a, b = bench.posterior(world)
-    plain_a, plain_b = bench.posterior(world, filtered=False)
+    a, b, _ = bench.posterior(world)
+    plain_a, plain_b, _ = bench.posterior(world, filtered=False)
     ours, plain = (a / (a + b))[:, world.victims].mean(), (plain_a / (plain_a + plain_b))[:, world.victims].mean()
     assert ours > plain + 0.08
     assert (a / (a + b))[:, world.bad].mean() < 0.4
