@@ -214,7 +214,7 @@ def title(theme: Theme) -> str:
     clause = re.split(r"[,;:.!?]", theme.text)[0]
     words = _tokens(clause)
     if words and words[0].lower() in ("a", "an"):
-        words = words[1:]
+        words = [*(["The"] if {"who", "that"} & set(words) else []), *words[1:]]
     if not 0 < len(words) <= 7:
         words = _tokens(f"{theme.subject.the_long} {theme.where}")
         if len(words) > 7:

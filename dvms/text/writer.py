@@ -52,7 +52,7 @@ def write(text: str, seed: int, *, lines: int = 8, style: str | None = None) -> 
         if name == "chorus":
             stanzas.append(chorus)
         else:
-            stanzas.append(_verse(theme, rng, used, first=i == 0))
+            stanzas.append(_verse(theme, rng, used, first=i == 0, only=names.count("verse") == 1))
     from dvms.music import styles
 
     chosen = styles.choose(style, theme.text if style is None else style)
@@ -92,9 +92,12 @@ def mood(theme: Theme) -> str:
 # --- choosing
 
 
-def _verse(theme: Theme, rng: random.Random, used: set[str], *, first: bool) -> tuple[str, ...]:
+def _verse(theme: Theme, rng: random.Random, used: set[str], *, first: bool, only: bool) -> tuple[str, ...]:
+    """Two couplets: who it is and where; later, what happens. A song of one verse tells both in it."""
     opening = _openings(theme) if first else _turns(theme)
     scenery = _scenery(theme, rng)
+    if only and (theme.wish or theme.doing or theme.other):
+        scenery = [*_turns(theme)[:1], *scenery]
     lead = _take(opening, theme, rng, used) or _take(scenery, theme, rng, used)
     rest = _take(scenery, theme, rng, used) or _take(["close"], theme, rng, used)
     return (*(lead or ()), *(rest or ()))
