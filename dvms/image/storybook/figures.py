@@ -59,11 +59,18 @@ def recolour(image: Image.Image, name: str) -> Image.Image:
         coloured = np.ones(a.shape[:2], np.float32) * (a[..., 2] > 30)
     target = a.copy()
     if hue is not None:
+        solid = np.asarray(image.getchannel("A")) > 200
+        pale = bool(solid.any()) and float(coloured[solid].mean()) < 0.35  # a grey thing takes colour all over
         target[..., 0] = hue * 255
         target[..., 1] = np.clip(a[..., 1] * saturation, 0, 255)
+        if pale:
+            target[..., 1] = np.where(a[..., 2] > 60, 125 * saturation, a[..., 1])
+            coloured = np.clip((a[..., 2] - 50) / 40, 0, 1)
     else:
         target[..., 1] = a[..., 1] * saturation
     target[..., 2] = np.clip(a[..., 2] * value, 0, 255)
+    if name == "white":  # light, but still with its shadows
+        target[..., 2] = np.clip(128 + a[..., 2] * 0.50, 0, 250)
     new = np.asarray(Image.fromarray(target.astype(np.uint8), "HSV").convert("RGB"), np.float32)
     old = np.asarray(image.convert("RGB"), np.float32)
     mixed = old + (new - old) * coloured[..., None]

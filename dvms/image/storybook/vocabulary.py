@@ -93,7 +93,7 @@ PLACES: tuple[tuple[str, str], ...] = (
     ("stage", r"stage|concert|rock band|disco|night ?club|dance ?floor|orchestra|theatre|theater|karaoke|guitar solo|opera|gig|band playing|jazz club"),
     ("room", r"bedroom|living room|room|indoors?|classroom|office|lab(oratory)?|studio|desk|window ?sill|by the window|workshop|attic|caf[eé]|coffee shop|diner|restaurant|fireplace"),
     ("city", r"city|cities|streets?|street ?(lights?|lamps?)|lamp ?posts?|town|urban|skyline|downtown|cyberpunk|rooftops?|tokyo|new york|paris|london|market|traffic|skyscrapers?|metropolis|alley|boulevard"),
-    ("snow", r"snow\w*|ice\b(?! cream)|icy|arctic|winter\w*|antarctic\w*|frozen|polar|northern lights|aurora|christmas|ski(s|ing|er)?\b|igloo|glacier|blizzard|tundra|frost\w*"),
+    ("snow", r"snow(?!m[ae]n)\w*|ice\b(?! cream)|icy|arctic|winter\w*|antarctic\w*|frozen|polar|northern lights|aurora|christmas|ski(s|ing|er)?\b|igloo|glacier|blizzard|tundra|frost\w*"),
     ("beach", r"beach\w*|shores?|island|tropical|surf(er|ing|board)?|seaside|sandcastle|lagoon|hawaii"),
     ("lake", r"lake|river|pond|stream|creek|riverside"),
     ("sea", r"sea|seas|ocean|coast\w*|waves?|harbou?r|lighthouse|boats?|ship|sail(s|ing|boat|or)?|pirates?( ship)?|whales?|dolphins?|bay"),
@@ -126,7 +126,7 @@ STYLES: tuple[tuple[str, str], ...] = (
 
 WEATHER: dict[str, str] = {
     "rain": r"rain(y|ing|storm|s)?|storm\w*|downpour|tempest|thunder\w*",
-    "snow": r"snow(ing|y|fall|flakes?|storm)?|blizzard|winter\w*|christmas|arctic|northern lights|frozen",
+    "snow": r"(?<!\w)snow(ing|y|fall|flakes?|storm)?|blizzard|winter\w*|christmas|arctic|northern lights|frozen",
     "aurora": r"aurora|northern lights|polar lights",
     "fireflies": r"firefl\w+|glow ?worms?|fairy lights|magic\w*|enchanted|sparkl\w+|glow\w*|fair(y|ies)|pixie",
     "fireworks": r"fireworks?|new year|celebration",
@@ -152,7 +152,7 @@ NUMBERS: dict[str, int] = {
 # name -> (hue 0..1 or None for grey, saturation factor, value factor)
 COLOURS: dict[str, tuple[float | None, float, float]] = {
     "red": (0.0, 1.0, 1.0), "crimson": (0.97, 1.1, 0.85), "orange": (0.07, 1.1, 1.05), "yellow": (0.135, 1.1, 1.15),
-    "golden": (0.115, 1.15, 1.1), "gold": (0.115, 1.15, 1.1), "green": (0.34, 1.0, 1.0), "emerald": (0.41, 1.1, 0.9),
+    "golden": (0.115, 1.15, 1.1), "gold": (0.115, 1.15, 1.1), "green": (0.35, 0.82, 0.90), "emerald": (0.41, 1.1, 0.9),
     "teal": (0.49, 1.0, 0.95), "turquoise": (0.48, 1.0, 1.05), "cyan": (0.5, 1.1, 1.1), "blue": (0.59, 1.1, 1.0),
     "navy": (0.62, 1.1, 0.65), "purple": (0.76, 1.0, 1.0), "violet": (0.74, 1.0, 1.0), "indigo": (0.69, 1.0, 0.8),
     "pink": (0.92, 0.8, 1.15), "magenta": (0.86, 1.1, 1.05), "brown": (0.06, 0.8, 0.65), "silver": (None, 0.05, 1.15),
@@ -191,7 +191,7 @@ RELATIONS: tuple[tuple[str, str], ...] = (
     ("play", r"play(s|ing)?|strum(s|ming)?|practi[cs](es|ing)|beating"),
     ("wear", r"wear(s|ing)?|dressed in|in (a|his|her) (?=\w*(hat|crown|glasses|scarf|coat))"),
     ("read", r"read(s|ing)?|writ(es|ing)|stud(ies|ying)|coding on|typing on|working on|paint(s|ing)|cooking|baking"),
-    ("hold", r"hold(s|ing)?|carr(y|ies|ying)|with (a|an|his|her|its|their|some|two)?|drink(s|ing)|eat(s|ing)|us(es|ing)|swing(s|ing)|wav(es|ing)|throw(s|ing)|juggl(es|ing)|hugg?(s|ing)|sip(s|ping)|selling|offering|bringing|and (a|his|her) (cup|glass)"),
+    ("hold", r"hold(s|ing)?|mak(es|ing)|serv(es|ing)|carr(y|ies|ying)|with (a|an|his|her|its|their|some|two)?|drink(s|ing)|eat(s|ing)|us(es|ing)|swing(s|ing)|wav(es|ing)|throw(s|ing)|juggl(es|ing)|hugg?(s|ing)|sip(s|ping)|selling|offering|bringing|and (a|his|her) (cup|glass)"),
     ("under", r"(resting |sleeping |sitting |reading )?(under|beneath|below)"),
     ("over", r"(jump(s|ing)|fl(y|ies|ying)|leap(s|ing)|soar(s|ing)|float(s|ing)|hover(s|ing)) (over|above|across|past)|above|over"),
     ("atop", r"(sitting |standing |resting |perched |sleeping |dancing |balancing )?(on top of|atop|upon|on the top of|on the|on some|on)"),
@@ -212,7 +212,7 @@ PORTABLE = r"food|drink|dishware|musical|book|light|writing|tool|sport|game|arts
 
 # Said before anything is looked up: trades and bands become somebody with something in hand.
 REPHRASED: tuple[tuple[str, str], ...] = (
-    (r"jazz (band|trio|quartet|musicians?)", "singer playing saxophone and man playing trumpet"),
+    (r"(play\w*|sing\w*|danc\w*) in a band", r"playing guitar"), (r"jazz (band|trio|quartet|musicians?)", "singer playing saxophone and man playing trumpet"),
     (r"(rock|punk|metal|pop) ?band|the band|a band", "singer playing guitar and man playing drums"),
     (r"violinist|fiddler", "singer playing violin"), (r"guitarist", "singer playing guitar"),
     (r"pianist", "singer playing piano"), (r"drummer", "singer playing drums"), (r"saxophonist", "singer playing saxophone"),

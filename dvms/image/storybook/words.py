@@ -265,6 +265,8 @@ def _related(words: list[str], found: list[_Found]) -> list[Subject]:
             between = " ".join(words[found[i - 1].end : item.start])
             relation = _last_relation(between)
             to = _partner(subjects)
+            if relation is None and re.fullmatch(r"and( (a|an|the|his|her|its|their))?( \w+)?", between):
+                relation = subjects[-1].relation if subjects[-1].relation in ("hold", "wear", "read") else None
             relation = _fitting(relation, found[to].sprite, item.sprite)
         subjects.append(
             Subject(
