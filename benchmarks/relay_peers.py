@@ -153,7 +153,8 @@ class Timmy(Server):
         return [sys.executable, "-m", "node.cli", "relay", "--port", str(self.port), "--data", str(self.folder)]
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(ROOT), "TIMMY_RELAY_MAX_LIMIT": "5000"}
+        more = {"PYTHONPATH": str(ROOT), "TIMMY_RELAY_MAX_LIMIT": "5000", "TIMMY_WEB_ENABLED": "false"}
+        return {**os.environ, **more}
 
 
 class LocalRelay(Server):

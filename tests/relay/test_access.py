@@ -197,7 +197,7 @@ async def test_a_plug_in_decides_and_its_failure_refuses(start: Start, tmp_path:
 
 async def call(relay: Running, key: SecretKey, method: str, *params: Any, **changes: Any) -> tuple[int, Any]:
     body = orjson.dumps({"method": method, "params": list(params)})
-    header = nip98.header(key, changes.get("url", relay.http), "POST", now=changes.get("now", NOW), body=body)
+    header = nip98.header(key, changes.get("url", relay.http), "POST", now=changes.get("now", int(time.time())), body=body)
     headers = {"Content-Type": "application/nostr+json+rpc", "Authorization": header}
     if "headers" in changes:
         headers |= changes["headers"]

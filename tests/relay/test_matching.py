@@ -55,7 +55,8 @@ def filters(draw: st.DrawFn, known: list[Event]) -> Filter:
         return st.one_of(st.none(), st.none(), st.lists(of, max_size=most))
 
     ids = [event.id for event in known] + ["0" * 64]
-    letters = draw(st.lists(st.sampled_from("etpdaTx"), max_size=2, unique=True))
+    few = st.lists(st.sampled_from("etpdaTx"), max_size=2, unique=True)
+    letters = draw(st.one_of(st.just([]), st.just([]), few))  # mostly none: answers longer than their limit matter
     return Filter(
         ids=draw(some(st.sampled_from(ids), 30)),
         authors=draw(some(st.sampled_from([key.public for key in KEYS]), 12)),
