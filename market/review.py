@@ -25,7 +25,7 @@ from market.purchases import Purchase, State, Stats
 from market.reputation import Evidence, Score, Vouch
 from market.tags import Tag, parse_hex64, parse_msat
 from nostr import nip57
-from nostr.event import Event
+from nostr.event import Event, InvalidEvent
 from nostr.key import SecretKey
 from wallet import bolt11
 
@@ -33,6 +33,7 @@ LABEL_SPACE: Final = "ai.wot"
 RECOMMENDED: Final = 0.5
 ZAPPED: Final = 0.3
 SMALLEST_ZAP_MSAT: Final = 1_000
+MOST_SHOWN: Final = 12_000  # characters of a request or bill that a review carries
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Bought:
     preimage: str | None = None
     amount_msat: int = 0
     sha256: str | None = None
+    request: Event | None = None  # both are shown in the review, so that it can be checked when relays forgot them
+    bill: Event | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,15 @@ class Review:
     @property
     def value(self) -> float:
         return (self.stars - 1) / 4
+
+    @property
+    def shown_request(self) -> Event | None:
+        """The request as the review shows it, if it is genuine."""
+        return _shown(self.event, "request", self.request_id)
+
+    @property
+    def shown_bill(self) -> Event | None:
+        return _shown(self.event, "bill", None)
 
     @property
     def proven_hash(self) -> str | None:
@@ -148,6 +160,9 @@ def build_review(key: SecretKey, bought: Bought, *, relay: str = "", created_at:
         tags.append(["preimage", bought.preimage])
     if bought.sha256:
         tags.append(["x", bought.sha256])
+    for name, event in (("request", bought.request), ("bill", bought.bill)):
+        if event is not None and len(text := event.to_json().decode()) <= MOST_SHOWN:
+            tags.append([name, text])
     tags.append(["alt", f"Review of a job of kind {bought.kind}: {bought.stars} of 5"])
     review = key.sign(kind=REVIEW, content=bought.text, tags=tags, created_at=created_at)
     label = "service-quality" if bought.stars >= 3 else "dispute" if bought.payment_hash else "warning"
@@ -176,9 +191,13 @@ def check_review(
     """What of a review is true.
 
     `request` is the job's request, `said` the feedback and results that name it (of anybody: only the provider's
-    count), `seen_hashes` the payment hashes of earlier reviews. All events must be verified already.
+    count), `seen_hashes` the payment hashes of earlier reviews. These events must be verified already; what the review
+    itself shows of them is verified here.
     """
-    theirs = [event for event in said if event.pubkey == review.provider]
+    request = request or review.shown_request
+    shown = review.shown_bill
+    heard = {event.id: event for event in [*said, *([shown] if shown is not None else [])]}
+    theirs = [event for event in heard.values() if event.pubkey == review.provider]
     results = [event for event in theirs if is_result(event.kind) and _answers(event, review)]
     delivered = any(event.created_at <= review.event.created_at for event in results)
     complaint = review.stars < 3
@@ -211,7 +230,7 @@ def review_of(purchase: Purchase, *, receipt_id: str | None = None) -> Bought | 
     payment = purchase.payment
     if provider is None or stars is None or payment is None:
         return None
-    grounds = ""
+    grounds, encrypted = "", purchase.order.request.encrypted is not None
     if purchase.state in (State.LOST, State.REFUNDED):
         grounds = "undelivered"
     elif purchase.state is State.REJECTED:
@@ -228,9 +247,11 @@ def review_of(purchase: Purchase, *, receipt_id: str | None = None) -> Bought | 
         payment_hash=payment.payment_hash,
         # A preimage proves the payment to everybody, so it goes out only once the payment is settled for good.
         # An encrypted job keeps it: its bill is secret, so it would prove nothing and link the payment to the job.
-        preimage=payment.preimage if payment.state == "settled" and not purchase.order.request.encrypted else None,
+        preimage=payment.preimage if payment.state == "settled" and not encrypted else None,
         amount_msat=payment.amount_msat,
         sha256=purchase.sha256,
+        request=None if encrypted else purchase.order.request.event,
+        bill=None if encrypted else payment.bill,
     )
 
 
@@ -300,6 +321,17 @@ def build_rank_profile(key: SecretKey, *, created_at: int) -> Event:
         "bot": True,
     }
     return key.sign(kind=PROFILE, content=orjson.dumps(content).decode(), created_at=created_at)
+
+
+def _shown(event: Event, name: str, wanted: str | None) -> Event | None:
+    text = event.first(name)
+    if text is None or len(text) > MOST_SHOWN:
+        return None
+    try:
+        inner = Event.from_json(text)
+    except InvalidEvent:
+        return None
+    return inner if wanted in (None, inner.id) and inner.verify() else None
 
 
 def _answers(event: Event, review: Review) -> bool:

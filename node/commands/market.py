@@ -18,7 +18,7 @@ from market.choose import Candidate, Factors, Need, choose
 from market.directory import Directory, Offer
 from market.job import JobInput, JobResult
 from market.kinds import JOB_COMPOSITE, JOB_KINDS
-from market.purchases import Purchase, Purchases, Stats
+from market.purchases import IN_DOUBT, OPEN, Purchase, Purchases, Stats
 from market.reputation import Reputation, Score, newcomer
 from market.review import build_rank_profile, build_ranks, build_recommendation, build_review, review_of
 from market.tags import is_http_url
@@ -164,6 +164,8 @@ def jobs(
         out.print('nothing bought yet: try `timmy buy text "a haiku about the sea"`')
     else:
         out.print(jobs_table(found, home.owner_key(folder).public))
+        if any(each.state in OPEN or (each.payment and each.payment.state in IN_DOUBT) for each in found):
+            out.print("some are unfinished: `timmy jobs --resume` goes on with them, and pays nothing twice")
 
 
 # -- wishes ---------------------------------------------------------------------------------------------------------

@@ -77,6 +77,17 @@ def test_an_honest_review_is_paid_and_mirrored() -> None:
     assert told.value == 1.0 and told.paid and told.amount_msat == 8_000
 
 
+def test_a_review_proves_itself_when_relays_forgot_request_and_bill() -> None:
+    deal, other = Deal(), Deal()
+    review = deal.review(request=deal.request.event, bill=deal.bill)
+    assert check_review(review, None, [deal.result]).paid
+    assert not check_review(deal.review(), None, [deal.result]).paid
+    bent = replace(deal.bill, content="another")
+    for changes in ({"bill": bent}, {"bill": other.bill}, {"request": other.request.event}):
+        shown = {"request": deal.request.event, "bill": deal.bill, **changes}
+        assert not check_review(deal.review(**shown), None, [deal.result]).paid
+
+
 def test_a_stranger_cannot_review() -> None:
     deal = Deal()
     verdict = check_review(deal.review(SecretKey.generate()), deal.request.event, deal.said)
