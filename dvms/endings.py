@@ -128,6 +128,7 @@ class Endings:
         assert sale.payment_hash is not None
         try:
             released = await self._cashier.release(sale.payment_hash)
+            invoice = None if released else await self._cashier.look_up(sale.payment_hash)
         except WalletError as error:
             log.warning("job %s: the lock is not released yet: %s", sale.id[:8], error)
             await self._jobs.move(sale.id, (sale.state,), sale.state, due_at=self._clock() + TRY_AGAIN)
@@ -136,10 +137,8 @@ class Endings:
             await self._jobs.move(sale.id, (sale.state,), State.REFUNDED)
         elif released:
             await self._jobs.move(sale.id, (sale.state,), sale.state)
-        else:
-            invoice = await self._cashier.look_up(sale.payment_hash)
-            if invoice is not None:
-                await self._taken_after_all(sale, invoice)
+        elif invoice is not None:
+            await self._taken_after_all(sale, invoice)
 
     async def _taken_after_all(self, sale: Sale, invoice: Invoice) -> None:
         """The lock had been taken before the end of the job was written: then the money is owed."""

@@ -173,6 +173,10 @@ class JobStore(Protocol):
         """Paid jobs in the order in which they will be done."""
         ...
 
+    async def prune(self, before: int) -> int:
+        """Forget jobs that ended before then without anything owed: delivered, refused, expired. How many."""
+        ...
+
     async def usage(self, customer: str, now: int, job: str = "") -> Usage: ...
 
     async def credit(self, customer: str) -> int:
@@ -375,6 +379,15 @@ class SqliteJobs:
     async def waiting(self, limit: int = 100) -> list[Sale]:
         sql = _SELECT + "WHERE state = ? ORDER BY turn, paid_at, id LIMIT ?"
         return [_sale(row) for row in await self._db.fetch(sql, (State.PAID, limit))]
+
+    async def prune(self, before: int) -> int:
+        old = "state IN ('delivered', 'refused', 'expired') AND due_at IS NULL AND changed_at < ?"
+
+        def work(conn: sqlite3.Connection) -> int:
+            conn.execute(f"DELETE FROM answers WHERE job IN (SELECT id FROM jobs WHERE {old})", (before,))
+            return conn.execute(f"DELETE FROM jobs WHERE {old}", (before,)).rowcount
+
+        return await self._db.write(work)
 
     async def usage(self, customer: str, now: int, job: str = "") -> Usage:
         row = await self._db.fetch_one(

@@ -64,6 +64,7 @@ class SellerSettings(_Section):
     light_jobs: int = Field(32, ge=1, description="jobs at once for services that need no engine process")
     heavy_slots: int = Field(1, ge=1, description="engine jobs at once on this machine, over all workers of the node")
 
+    keep_days: int = Field(30, ge=1, description="days after which delivered, refused and expired jobs are forgotten")
     queue_limit: int = Field(1000, ge=1, description="unfinished jobs after which new ones are turned away")
     open_per_key: int = Field(16, ge=1, description="unfinished jobs of one customer")
     per_hour: int = Field(600, ge=1, description="jobs of one customer in an hour")

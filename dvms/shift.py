@@ -1,7 +1,8 @@
 """A worker's working day: listening on the relays, the queue, the timers, and taking up what an earlier day left.
 
-Tasks and what they own: `_listen` the subscription, `_serve` the queue and the engine, `_tick` timers and leases,
-`_refresh_trust` the set of trusted keys. All of them may be killed at any point; the jobs are on disk.
+Tasks and what they own: `_listen` the subscription, `_serve` the queue and the engine, `_tick` the timers,
+`_keep_leases` the leases, `_refresh_trust` the set of trusted keys. All of them may be killed at any point; the jobs
+are on disk.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Shift:
                 group.create_task(self._listen())
                 group.create_task(self._serve_heavy() if parts.service.heavy else self._serve_light())
                 group.create_task(self._tick())
+                group.create_task(self._keep_leases())
                 if self._trusted:
                     group.create_task(self._refresh_trust())
         finally:
@@ -200,22 +202,28 @@ class Shift:
     # Timers.
 
     async def _tick(self) -> None:
-        """Once a second: what is due; now and then: leases, places, jobs of dead replicas."""
+        """Once a second: what is due; now and then: places in the queue, folders and rows nobody needs any more."""
         worker, jobs, clock = self._worker, self._worker.parts.jobs, self._worker.parts.clock
+        gate = asyncio.Semaphore(_RESUMED_AT_ONCE)
         turn = 0
         while True:
             await asyncio.sleep(1)
             turn += 1
-            for sale in await jobs.due(clock()):
-                await self._look_at(sale)
-            if turn % RENEW_EVERY == 0:
-                await jobs.renew(self._owner, clock() + LEASE)
-                if await jobs.recover(clock(), None):
-                    worker.queue_news.set()
+            await asyncio.gather(*(self._gated(gate, self._look_at(sale)) for sale in await jobs.due(clock())))
             if turn % TELL_PLACE_EVERY == 0 and worker.parts.service.heavy and await jobs.waiting(1):
                 await self._tell_places(0)
             if turn % TIDY_EVERY == 0:
                 await worker.tidy()
+                await jobs.prune(clock() - worker.parts.settings.keep_days * 86_400)
+
+    async def _keep_leases(self) -> None:
+        """Hold on to the jobs being done here; take over those of a replica that died."""
+        worker, jobs, clock = self._worker, self._worker.parts.jobs, self._worker.parts.clock
+        while True:
+            await asyncio.sleep(RENEW_EVERY)
+            await jobs.renew(self._owner, clock() + LEASE)
+            if await jobs.recover(clock(), None):
+                worker.queue_news.set()
 
     async def _look_at(self, sale: Sale) -> None:
         """A job whose time has come: what that means depends on where it stands."""

@@ -129,3 +129,15 @@ async def test_due_jobs_and_usage(jobs, clock):
     usage = await jobs.usage("c", 5, sale(1).id)
     assert (usage.open_jobs, usage.open_all, usage.free_today, usage.known) == (4, 4, 1, True)
     assert (await jobs.usage("other", 5, "ff" * 32)).known is False
+
+
+async def test_old_jobs_are_forgotten_unless_money_is_open(jobs, clock):
+    ends = (State.DELIVERED, State.REFUSED, State.REFUNDED, State.FAILED, State.HEARD)
+    for number, state in enumerate(ends, start=1):
+        await jobs.add(sale(number))
+        event = KEY.sign(kind=7000, content=str(number))
+        await jobs.move(sale(number).id, (State.HEARD,), state, answers=[Answer(event, (RELAY,))])
+    assert await jobs.prune(clock()) == 0
+    assert await jobs.prune(clock() + 1) == 2
+    assert await jobs.get(sale(1).id) is None and await jobs.answers(sale(1).id) == []
+    assert (await jobs.get(sale(3).id)).state is State.REFUNDED
