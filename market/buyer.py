@@ -220,9 +220,16 @@ class Buyer:
             content="cancelled by the customer",
             created_at=self.clock(),
         )
-        await self._db.write(lambda conn: Outbox.put(conn, event, bought.relays))
+        run, now = self._runs.get(purchase_id), self.clock()
+
+        def work(conn: sqlite3.Connection) -> None:
+            Outbox.put(conn, event, bought.relays)
+            if run is None and bought.state is State.ASKED:
+                finish(conn, purchase_id, State.CANCELLED, now, reason="taken back before payment")
+
+        await self._db.write(work)
         self._outbox.wake()
-        if (run := self._runs.get(purchase_id)) is not None:
+        if run is not None:
             run.cancelled = True
             run.news.put_nowait(None)
 

@@ -259,6 +259,22 @@ async def test_cancelled_before_payment(market: Market) -> None:
     raise AssertionError("the provider never heard of it")
 
 
+async def test_cancelled_while_nobody_waits_for_it(market: Market) -> None:
+    """Interrupted, then taken back by another process: it is not taken up again."""
+    async with market.provider(mood="late", delay=1.0):
+        async with market.buyer() as buyer:
+            order = buyer.order(5050, [JobInput("x", "text")], provider="ab" * 32, max_msat=5_000)
+            buying = asyncio.create_task(buyer.buy(order))
+            await asyncio.sleep(0.2)
+            buying.cancel()
+            await asyncio.gather(buying, return_exceptions=True)
+        async with market.buyer() as buyer:
+            await buyer.cancel(order.id)
+            assert await buyer.resume() == []
+            taken_back = await buyer.purchases.get(order.id)
+    assert taken_back is not None and taken_back.state is State.CANCELLED
+
+
 async def test_history_counts_what_providers_did(market: Market) -> None:
     async with market.provider(kind=5100) as provider, market.buyer(allow_hosts=[provider.files]) as buyer:
         for mood in ("good", "html", "dear", "good"):
