@@ -1,8 +1,9 @@
 """The tables of the relay's SQLite file, and how values become index keys."""
 
 import hashlib
+from string import ascii_letters
 
-_HEX = frozenset("0123456789abcdef")
+_LETTERS = frozenset(ascii_letters)
 LONG_VALUE = 96
 
 MIGRATIONS = (
@@ -34,18 +35,21 @@ MIGRATIONS = (
 
 def tag_key(letter: str, value: str) -> bytes:
     """Index key of a tag: 32 bytes for hex of 64 digits, a hash for a long value; a marker tells the forms apart."""
-    if len(value) == 64 and _HEX.issuperset(value):
-        return letter.encode() + b"\x00" + bytes.fromhex(value)
-    encoded = value.encode()
-    if len(encoded) <= LONG_VALUE:
-        return letter.encode() + b"\x01" + encoded
-    return letter.encode() + b"\x02" + hashlib.sha256(encoded).digest()
+    size = len(value)
+    if size == 64:
+        try:
+            digest = bytes.fromhex(value)
+        except ValueError:
+            digest = b""
+        if digest.hex() == value:
+            return letter.encode() + b"\x00" + digest
+    if size <= LONG_VALUE:
+        encoded = value.encode()
+        if len(encoded) <= LONG_VALUE:
+            return letter.encode() + b"\x01" + encoded
+    return letter.encode() + b"\x02" + hashlib.sha256(value.encode()).digest()
 
 
 def tag_keys(tags: list[list[str]]) -> set[bytes]:
     """The index keys of an event: single-letter tags that have a value."""
-    return {
-        tag_key(tag[0], tag[1])
-        for tag in tags
-        if len(tag) > 1 and len(tag[0]) == 1 and tag[0].isascii() and tag[0].isalpha()
-    }
+    return {tag_key(tag[0], tag[1]) for tag in tags if len(tag) > 1 and tag[0] in _LETTERS}

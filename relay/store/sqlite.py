@@ -33,6 +33,9 @@ log = logging.getLogger("relay.store")
 
 BATCH = 512
 INDEX_STEP = 200
+IDLE_SECONDS = 0.1  # without a write before the writer does what can wait
+CHECKPOINT_EVENTS = 1000
+MOST_BEHIND = 50_000  # events that the full-text index may lag under a load without pause
 STEPS = 10_000  # of SQLite's virtual machine, between two looks at a query: a tenth to a third of a millisecond
 GLANCE_LOOKS = 30
 COUNT_SECONDS = 1.0  # a count of all events is good for so long
@@ -76,6 +79,7 @@ class SQLiteStore:
         self._looks_left = 0
         self._counted = (0, float("-inf"))
         self.batches = 0
+        self._since_checkpoint = 0
 
     @property
     def assigned(self) -> int:
@@ -103,7 +107,7 @@ class SQLiteStore:
         conn.execute("PRAGMA journal_mode = WAL")
         conn.execute("PRAGMA synchronous = FULL")
         conn.execute(f"PRAGMA cache_size = {-1024 * self._cache_mb}")
-        conn.execute("PRAGMA wal_autocheckpoint = 2000")
+        conn.execute("PRAGMA wal_autocheckpoint = 6000")  # pages; the writer is usually earlier, when idle
         conn.execute("PRAGMA temp_store = MEMORY")
         conn.execute("PRAGMA busy_timeout = 10000")
         if read_only:
@@ -146,12 +150,12 @@ class SQLiteStore:
         return await done
 
     def _write_forever(self) -> None:
-        get, behind = self._queue.get, True
+        get, chores = self._queue.get, True
         while True:
             try:
-                item = get(timeout=0.02 if behind else None)
+                item = get(timeout=IDLE_SECONDS if chores else None)
             except queue.Empty:
-                behind = self._index()
+                chores = self._checkpoint() or self._index()
                 continue
             if item is None:
                 return
@@ -167,7 +171,9 @@ class SQLiteStore:
                     break
                 batch = batch + more
             self._write(batch)
-            behind = True
+            chores = True
+            if self._applier.assigned - self._applier.indexed > MOST_BEHIND:
+                self._index()
             for held in other:
                 if held is None:
                     return
@@ -196,6 +202,7 @@ class SQLiteStore:
             for record in batch:
                 record.accepted, record.number, record.message = False, 0, f"error: {reason}"
         self.batches += 1
+        self._since_checkpoint += len(batch)
         self._tell(self._committed, batch, removed)
 
     def _roll_back(self) -> None:
@@ -223,6 +230,17 @@ class SQLiteStore:
             self._tell(_fail, item.done, _translated(error) if isinstance(error, sqlite3.Error) else error)
         else:
             self._tell(_succeed, item.done, result)
+
+    def _checkpoint(self) -> bool:
+        """Fold the log into the file while nobody waits for a commit; False where little has been written since."""
+        if self._since_checkpoint < CHECKPOINT_EVENTS:
+            return False
+        self._since_checkpoint = 0
+        try:
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error as error:
+            log.warning("the write-ahead log waits: %s", error)
+        return True
 
     def _index(self) -> bool:
         """One idle step of the full-text index; False where it is complete."""
