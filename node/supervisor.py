@@ -11,6 +11,7 @@ import json
 import logging
 import logging.handlers
 import os
+import shutil
 import signal
 import sys
 import time
@@ -53,7 +54,8 @@ class PartFailed(Exception):
 class Supervisor:
     """`start` each part, `wait` until told to stop, `stop` them in reverse order within ten seconds.
 
-    State is written to `status` (a JSON file) at every change, for `timmy status`.
+    State is written to `status` (a JSON file) at every change, for `timmy status`. A file `off/NAME` beside it keeps a
+    part from starting again until it is removed; a new supervisor begins with all parts on.
     """
 
     def __init__(self, *, status: Path, logs: Path, echo: bool = True) -> None:
@@ -63,6 +65,8 @@ class Supervisor:
         self._parts: dict[str, Running] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
+        self._off = status.parent / "off"
+        shutil.rmtree(self._off, ignore_errors=True)
         logs.mkdir(parents=True, exist_ok=True)
 
     async def start(self, part: Part, *, timeout: float = 60) -> str:
@@ -90,7 +94,7 @@ class Supervisor:
 
     async def _end(self, running: Running, grace: float) -> None:
         process, keeper = running.process, self._keepers[running.part.name]
-        if process is None or process.returncode is not None:
+        if process is None or process.returncode is not None or running.state == "off":
             keeper.cancel()
         else:
             _signal(process, signal.SIGTERM)
@@ -122,8 +126,23 @@ class Supervisor:
             self._write_status()
             steady = time.monotonic() - running.started > STEADY
             delay = FIRST_DELAY if steady else min(delay * 2, LAST_DELAY)
+            if await self._rests(running):
+                delay = FIRST_DELAY
+                continue
             log.warning("%s ended with %s; again in %.1f s", running.part.name, code, delay)
             await asyncio.sleep(delay)
+
+    async def _rests(self, running: Running) -> bool:
+        """Wait as long as the operator has switched this part off; False where it is on."""
+        marker = self._off / running.part.name
+        if not marker.exists():
+            return False
+        running.state = "off"
+        self._write_status()
+        log.info("%s is switched off", running.part.name)
+        while marker.exists() and not self._stopping.is_set():  # noqa: ASYNC110  the marker is a file
+            await asyncio.sleep(0.3)
+        return True
 
     async def _run_once(self, running: Running) -> int:
         part = running.part

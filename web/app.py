@@ -15,9 +15,12 @@ from relay.core import STATE
 from web.errors import PageError
 from web.purse import Purse
 from web.render import Renderer, Static, json_response
+from web.runs import Runs
+from web.score import Scores
 from web.session import Sessions
 from web.settings import WebSettings
 from web.shelf import Shelf
+from web.workshop import Workshop
 
 log = logging.getLogger("web")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -35,15 +38,18 @@ class Node:
 class Site:
     """Everything a handler needs. Lives in `app[SITE]`."""
 
-    def __init__(self, settings: WebSettings, data: Path, clock: Clock) -> None:
+    def __init__(self, settings: WebSettings, data: Path, clock: Clock, workshop: Workshop | None) -> None:
         self.settings = settings
         self.data = data
         self.clock = clock
         self.static = Static()
         self.render = Renderer(self.static)
         self.sessions = Sessions(data, clock)
-        self.shelf = Shelf(clock)
+        self.runs = Runs(data)
+        self.scores = Scores(data, self.runs, clock)
+        self.shelf = Shelf(self.scores.of, clock)
         self.purse = Purse(data, settings, clock)
+        self.workshop = workshop
 
     def node(self, request: web.Request) -> Node:
         scheme = "wss" if request.secure or request.headers.get("X-Forwarded-Proto") == "https" else "ws"
@@ -61,6 +67,7 @@ class Site:
         """HTML from `data` and `values`; where the address ends in `.json`, `data` alone."""
         if request.path.endswith(".json"):
             return json_response(data, status=status)
+        self.render.jinja.filters["who"] = self.shelf.name
         shared = {
             "node": self.node(request),
             "operator": self.sessions.is_operator(request),
@@ -73,16 +80,28 @@ class Site:
 SITE: web.AppKey[Site] = web.AppKey("site", Site)
 
 
-def mount(app: web.Application, *, settings: WebSettings, data: Path, clock: Clock = system_clock) -> None:
-    """Add the page's routes to the relay's application, and its front page at `/`."""
+def mount(
+    app: web.Application,
+    *,
+    settings: WebSettings,
+    data: Path,
+    clock: Clock = system_clock,
+    workshop: Workshop | None = None,
+) -> None:
+    """Add the page's routes to the relay's application, and its front page at `/`.
+
+    `workshop` is the node's hand on settings and processes; without one the operator's page only shows them.
+    """
     from web import docs, inbox, jobs, market, operator, recipes
 
-    site = app[SITE] = Site(settings, data, clock)
+    site = app[SITE] = Site(settings, data, clock, workshop)
     app.router.add_get("/static/{version}/{name:.+}", site.static.serve)
     app[HOME] = guarded(site, market.shop)
     for module in (market, jobs, recipes, inbox, operator, docs):
         for method, path, handler in module.ROUTES:
             app.router.add_route(method, path, guarded(site, handler))
+            if method == "GET" and "." not in path.rsplit("/", 1)[-1]:
+                app.router.add_route("GET", f"{path}.json", guarded(site, handler))
     app.on_startup.append(_start)
     app.on_cleanup.append(_stop)
 
@@ -97,12 +116,16 @@ async def _follow_relay(app: web.Application) -> None:
     while not relay.base_url:  # noqa: ASYNC110  set once the port is known, a moment after start-up
         await asyncio.sleep(0.02)
     await site.shelf.start(relay.base_url)
+    if site.shelf.pool is not None:
+        site.scores.start(site.shelf.pool, site.shelf)
     await site.purse.start()
 
 
 async def _stop(app: web.Application) -> None:
     app[FOLLOWER].cancel()
+    await app[SITE].scores.close()
     await app[SITE].shelf.close()
+    await app[SITE].runs.close()
     await app[SITE].purse.close()
 
 

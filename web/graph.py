@@ -45,16 +45,21 @@ def svg(recipe: Recipe) -> str:
     boxes, edges = layout(recipe)
     at: Mapping[str, Box] = {box.name: box for box in boxes}
     width = max(box.x for box in boxes) + WIDTH + 8
-    height = max(box.y for box in boxes) + HEIGHT + 8
+    height = max(box.y for box in boxes) + HEIGHT + 14
     parts = [f'<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg" aria-hidden="true">']
-    for start, end in edges:
+    for start, end in edges:  # drawn first, so that boxes lie on them
         a, b = at[start], at[end]
         x1, y1, x2, y2 = a.x + WIDTH, a.y + HEIGHT // 2, b.x, b.y + HEIGHT // 2
         middle = (x1 + x2) // 2
         parts.append(f'<path class="edge" d="M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}"/>')
     for box in boxes:
-        shadow = ' stroke-width="3"' if recipe.steps[box.name].each else ""
-        parts.append(f'<rect class="box" x="{box.x}" y="{box.y}" width="{WIDTH}" height="{HEIGHT}" rx="10"{shadow}/>')
-        for offset, style, text in ((20, "", box.name), (36, "soft", box.about), (50, "soft", box.note)):
+        parts.append(f'<g data-step="{escape(box.name)}">')
+        if recipe.steps[box.name].each:  # a second sheet behind: this step runs several times
+            parts.append(
+                f'<rect class="box" x="{box.x + 5}" y="{box.y + 5}" width="{WIDTH}" height="{HEIGHT}" rx="10"/>'
+            )
+        parts.append(f'<rect class="box" x="{box.x}" y="{box.y}" width="{WIDTH}" height="{HEIGHT}" rx="10"/>')
+        for offset, style, text in ((20, "name", box.name), (36, "soft", box.about), (50, "soft", box.note)):
             parts.append(f'<text class="{style}" x="{box.x + 10}" y="{box.y + offset}">{escape(text[:24])}</text>')
+        parts.append("</g>")
     return "".join([*parts, "</svg>"])

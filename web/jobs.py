@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from markupsafe import Markup
 
 from market.errors import MarketError
 from market.job import Feedback, JobRequest, JobResult
@@ -13,10 +14,16 @@ from market.media import Media
 from nostr import nip98
 from nostr.event import Event, is_hex
 from nostr.filter import Filter
+from orchestrator.errors import RecipeError
+from orchestrator.recipe import from_event
+from orchestrator.run import Run
 from web.app import Site
 from web.errors import BadRequest, Forbidden, NotFound, Unready
+from web.graph import svg
 from web.market import kind_title
 from web.render import json_response
+from web.runs import choices
+from web.runs import steps as run_steps
 from web.session import same_site
 
 
@@ -28,19 +35,54 @@ async def job(site: Site, request: web.Request) -> web.StreamResponse:
         raise NotFound("This relay knows no job of that name. It may have been asked elsewhere, or been deleted.")
     provider = asked.first("p") or ""
     service = site.shelf.of(provider, asked.kind)
+    run = await site.runs.of(job_id)
+    own = _run(run, public=not asked.tagged("encrypted"))
+    story = _story(events, asked, provider)
+    if request.path.endswith(".json"):
+        return json_response(
+            {"id": job_id, "state": story["state"], "events": [event.to_dict() for event in events], **own}
+        )
     values = {
         "id": job_id,
         "provider": provider,
+        "service": service,
         "price_msat": service.price_msat if service else None,
         "title": _title(asked),
+        "kind": kind_title(asked.kind),
         "raw": orjson.dumps(asked.to_dict(), option=orjson.OPT_INDENT_2).decode(),
         "receipts": _receipts(events),
-        "choices": [],
-        **_story(events, asked, provider),
+        "names": site.shelf.names() | {provider: site.shelf.name(provider)},
+        "graph": Markup(svg(run.recipe)) if run is not None else _graph(site, asked),
+        "others": [] if service is None else [s for s in site.shelf.services(kind=asked.kind) if s is not service][:3],
+        **own,
+        **story,
     }
-    if request.path.endswith(".json"):
-        return json_response({"id": job_id, "state": values["state"], "events": [event.to_dict() for event in events]})
     return site.answer(request, "job.html", values)
+
+
+async def steps(site: Site, request: web.Request) -> web.StreamResponse:
+    """Where each step of a composite stands, what it delivered and why its seller was chosen: for the live page."""
+    job_id = request.match_info["id"]
+    run = await site.runs.of(job_id)
+    asked = await (await site.runs.journal()).request(job_id) if run is not None else None  # type: ignore[union-attr]
+    return json_response(_run(run, public=asked is not None and not asked.tagged("encrypted")))
+
+
+def _run(run: Run | None, *, public: bool) -> dict[str, Any]:
+    """What of Timmy's journal is shown. An encrypted order shows no artefacts to those who only know its id."""
+    if run is None:
+        return {"steps": [], "choices": []}
+    return {"steps": run_steps(run, artefacts=public), "choices": choices(run) if public else []}
+
+
+def _graph(site: Site, asked: Event) -> Markup:
+    """The recipe as a picture, for a composite of another node whose recipe this relay has."""
+    wanted = {tag[2] for tag in asked.tagged("param") if len(tag) > 2 and tag[1] == "recipe"}
+    for event in site.shelf.recipes():
+        if event.first("d") in wanted and event.pubkey == asked.first("p"):
+            with contextlib.suppress(RecipeError):
+                return Markup(svg(from_event(event)))
+    return Markup("")
 
 
 async def audit(site: Site, request: web.Request) -> web.StreamResponse:
@@ -53,7 +95,12 @@ async def audit(site: Site, request: web.Request) -> web.StreamResponse:
         raise NotFound("This job has no receipt.")
     report = await check(root, site.shelf.pool)
     return json_response(
-        {"lines": [{"verdict": line.verdict, "what": line.what, "detail": line.detail} for line in report.lines]}
+        {
+            "lines": [
+                {"verdict": line.verdict, "what": line.what, "detail": line.detail, "step": line.step}
+                for line in report.lines
+            ]
+        }
     )
 
 
@@ -72,6 +119,11 @@ async def pay(site: Site, request: web.Request) -> web.StreamResponse:
         raise BadRequest(f"The payment request is not signed as NIP-98 wants it: {error}") from None
     preimage = await site.purse.treat(visitor, invoice)
     return json_response({"preimage": preimage})
+
+
+async def left(site: Site, request: web.Request) -> web.StreamResponse:
+    """How many credits a visitor's key may still spend today."""
+    return json_response({"left": site.purse.left(request.match_info["who"]), "daily": site.settings.guest_credits})
 
 
 async def me(site: Site, request: web.Request) -> web.StreamResponse:
@@ -131,8 +183,9 @@ def _receipts(events: list[Event]) -> list[dict[str, Any]]:
 
 ROUTES = (
     ("GET", "/job/{id:[0-9a-f]+}", job),
-    ("GET", "/job/{id:[0-9a-f]+}.json", job),
     ("GET", "/job/{id:[0-9a-f]+}/audit.json", audit),
+    ("GET", "/job/{id:[0-9a-f]+}/steps.json", steps),
     ("POST", "/pay", pay),
+    ("GET", "/pay/{who:[0-9a-f]{64}}.json", left),
     ("GET", "/me", me),
 )

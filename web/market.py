@@ -6,10 +6,14 @@ from typing import Any
 from aiohttp import web
 
 from market.kinds import JOB_COMPOSITE, JOB_KINDS
+from market.review import Review, Verdict
 from nostr import nip19
+from orchestrator.errors import RecipeError
+from orchestrator.recipe import from_event
 from web.app import Site
+from web.art import sparkline
 from web.errors import NotFound
-from web.shelf import Service, stars_of
+from web.shelf import Service
 
 # Number, title and what to write, for the inputs of each kind.
 ASKS = {
@@ -50,22 +54,32 @@ async def service(site: Site, request: web.Request) -> web.StreamResponse:
     found = site.shelf.of(pubkey, int(number), request.query.get("d"))
     if found is None:
         raise NotFound("This service has not announced itself on this relay.")
-    reviews = [
-        {
-            "by": event.pubkey,
-            "stars": stars_of(event),
-            "text": event.content[:500],
-            "at": event.created_at,
-            "paid": event.first("preimage") is not None and event.first("payment_hash") is not None,
-            "job": event.first("d") or "",
-        }
-        for event in site.shelf.reviews(pubkey)
-    ]
-    works = [{"media": media, "event": event} for event, media in site.shelf.works(pubkey, found.kind)]
+    reviews = [_review(site, review, verdict) for review, verdict in site.scores.reviews(pubkey)]
+    prices = site.shelf.prices(found)
+    why = found.score.explain() if found.score.jobs or found.score.vouched else []
+    shown = {"reviews": reviews, "prices": prices, "why": why}
     if request.path.endswith(".json"):
-        return site.answer(request, "", found.to_json() | {"reviews": reviews})
-    values = {"s": found, "reviews": reviews, "works": works, "raw": found.announcement.raw.to_dict()}
-    return site.answer(request, "service.html", values)
+        return site.answer(request, "", found.to_json() | shown)
+    values = {"s": found, "works": site.shelf.works(found), "raw": found.announcement.raw.to_dict(), **shown}
+    others = [one for one in site.shelf.services(kind=found.kind) if one.pubkey != pubkey][:5]
+    return site.answer(request, "service.html", values, others=others, spark=sparkline(prices))
+
+
+def _review(site: Site, review: Review, verdict: Verdict) -> dict[str, Any]:
+    """A review with what of it was found true."""
+    return {
+        "by": review.author,
+        "stars": review.stars,
+        "text": review.text[:500],
+        "at": review.event.created_at,
+        "kind": review.kind,
+        "paid": verdict.paid,
+        "opinion": verdict.opinion,
+        "why": verdict.why,
+        "trust": round(site.scores.trust(review.author), 2),
+        "amount_msat": review.amount_msat,
+        "job": review.request_id,
+    }
 
 
 async def new(site: Site, request: web.Request) -> web.StreamResponse:
@@ -93,7 +107,30 @@ async def new(site: Site, request: web.Request) -> web.StreamResponse:
             "output": "",
         },
     }
+    if request.path.endswith(".json"):
+        return site.answer(request, "", {"service": seller.to_json(), "fields": values["fields"]})
+    values["lines"], values["known"] = _lines(site, seller)
     return site.answer(request, "new.html", values)
+
+
+def _lines(site: Site, seller: Service) -> tuple[list[dict[str, Any]], int]:
+    """What a composite is made of at today's announced prices, and what that sums up to."""
+    event = next((e for e in site.shelf.recipes() if e.first("d") == seller.recipe and e.pubkey == seller.pubkey), None)
+    if event is None:
+        return [], 0
+    try:
+        made = from_event(event)
+    except RecipeError:
+        return [], 0
+    lines: list[dict[str, Any]] = []
+    for name in made.order:
+        step = made.steps[name]
+        prices = [s.price_msat for s in site.shelf.services(kind=step.kind) if s.price_msat is not None]
+        count = (step.most if step.each else 1) * step.buy
+        lines.append({
+            "name": name, "title": kind_title(step.kind), "count": count, "each_msat": min(prices, default=None),
+        })  # fmt: skip
+    return lines, sum((line["each_msat"] or 0) * line["count"] for line in lines)
 
 
 def _fields_beside_the_input(seller: Service) -> list[dict[str, Any]]:
@@ -113,7 +150,6 @@ class _Order:
         self.input_label, self.input_hint = label, hint
         self.optional_input = seller.kind == 5300
         self.encryption = seller.announcement.encryption
-        self.seller = nip19.npub(seller.pubkey)[:16] + "…"
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._seller, name)
@@ -150,8 +186,7 @@ def kind_title(kind: int) -> str:
 
 ROUTES = (
     ("GET", "/index.json", shop),
-    ("GET", r"/service/{who}", service),
-    ("GET", r"/service/{who}/{kind:\d+}", service),
-    ("GET", r"/service/{who}/{kind:\d+}.json", service),
+    ("GET", r"/service/{who:[^/.]+}", service),
+    ("GET", r"/service/{who:[^/.]+}/{kind:\d+}", service),
     ("GET", r"/new/{what:[a-z0-9-]+}", new),
 )

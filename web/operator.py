@@ -7,7 +7,6 @@ import orjson
 from aiohttp import web
 
 from nostr import nip98
-from orchestrator.journal import Journal
 from relay import information
 from relay.core import STATE, Relay
 from wallet.interface import WalletError
@@ -15,6 +14,17 @@ from web.app import Site
 from web.errors import BadRequest, Forbidden, Unready
 from web.render import json_response
 from web.session import same_site
+from web.workshop import Complaint, Knob
+
+QUICK = (
+    *(f"dvm.{trade}.price" for trade in ("text", "image", "animation", "video", "music", "speech", "feed")),
+    "orchestrator.margin",
+    "orchestrator.daily",
+    "orchestrator.exposure",
+    "dvm.queue_limit",
+    "dvm.per_hour",
+    "web.guest_credits",
+)
 
 
 async def wallet(site: Site, request: web.Request) -> web.StreamResponse:
@@ -29,7 +39,7 @@ async def wallet(site: Site, request: web.Request) -> web.StreamResponse:
             "accounts": [row for row in (await site.purse.admin("list_accounts"))["accounts"] if not row["world"]],
             "books": await site.purse.admin("books"),
             "history": (await site.purse.admin("list_transactions", {"limit": 30}))["transactions"],
-            "timmy": await _timmys_books(site.data),
+            "timmy": await site.runs.books(),
         }
     except (WalletError, TimeoutError) as error:
         raise Unready(
@@ -83,14 +93,34 @@ async def admin(site: Site, request: web.Request) -> web.StreamResponse:
     except (FileNotFoundError, ValueError, KeyError):
         parts = {}
     logs = {path.stem: _tail(path) for path in sorted((site.data / "logs").glob("*.log"))}
-    settings = site.data / "timmy.toml"
-    values = {
-        "parts": parts,
-        "logs": logs,
-        "settings": settings.read_text() if settings.exists() else "",
-        "where": str(settings),
-    }
-    return site.answer(request, "admin.html", values)
+    knobs = site.workshop.knobs() if site.workshop is not None else []
+    sections: dict[str, list[Knob]] = {}
+    for knob in knobs:
+        sections.setdefault(knob.section, []).append(knob)
+    values = {"parts": parts, "logs": logs, "where": str(site.data / "timmy.toml")}
+    if request.path.endswith(".json"):
+        shown = {knob.name: knob.value for knob in knobs}
+        return site.answer(request, "", values | {"settings": shown})
+    quick = [knob for knob in knobs if knob.name in QUICK]
+    return site.answer(request, "admin.html", values, sections=sections, quick=quick)
+
+
+async def turn(site: Site, request: web.Request) -> web.StreamResponse:
+    """POST {set, value} changes a setting; POST {part, action} restarts a part or switches it off and on."""
+    _need_operator(site, request)
+    if not same_site(request):
+        raise Forbidden("This must come from the page itself.")
+    if site.workshop is None:
+        raise Unready("This page runs without its node: nothing can be changed here.")
+    try:
+        wanted = orjson.loads(await request.read())
+        if "set" in wanted:
+            return json_response({"said": site.workshop.turn(str(wanted["set"]), str(wanted["value"]))})
+        return json_response({"said": site.workshop.switch(str(wanted["part"]), str(wanted["action"]))})
+    except (ValueError, KeyError, TypeError):
+        raise BadRequest("Say which setting or which part.") from None
+    except Complaint as error:
+        raise BadRequest(str(error)) from None
 
 
 async def login(site: Site, request: web.Request) -> web.StreamResponse:
@@ -130,35 +160,9 @@ async def logout(site: Site, request: web.Request) -> web.StreamResponse:
     return answer
 
 
-async def _timmys_books(data: Path) -> dict[str, Any]:
-    """Runs with price, costs and margin; margin by recipe; refunds due; what is outstanding with each provider."""
-    path = data / "orchestrator" / "timmy.db"
-    if not path.exists():
-        return {"runs": [], "totals": None, "due": [], "recipes": []}
-    journal = await Journal.open(path)
-    try:
-        runs = [dict(row) for row in await journal.books(200)]
-        totals = await journal.totals()
-        due = [dict(row) for row in await journal.refunds_due()]
-    finally:
-        await journal.close()
-    recipes: dict[str, dict[str, Any]] = {}
-    for run in runs:
-        line = recipes.setdefault(run["recipe"], {"recipe": run["recipe"], "runs": 0, "delivered": 0, "margin_msat": 0})
-        line["runs"] += 1
-        line["delivered"] += run["state"] == "delivered"
-        line["margin_msat"] += run["margin_msat"] or 0
-    return {
-        "runs": runs[:20],
-        "totals": dict(totals) if totals else None,
-        "due": due,
-        "recipes": list(recipes.values()),
-    }
-
-
 def _upstreams(state: Relay) -> list[dict[str, Any]]:
     """The federation's own account of its upstream relays, where it runs."""
-    tell = state.status_parts.get("federation")
+    tell = state.status_parts.get("upstream")
     told = tell() if tell is not None else []
     return [upstream for upstream in told if isinstance(upstream, dict)] if isinstance(told, list) else []
 
@@ -177,11 +181,10 @@ def _tail(path: Path, size: int = 4000) -> str:
 
 ROUTES = (
     ("GET", "/wallet", wallet),
-    ("GET", "/wallet.json", wallet),
     ("POST", "/wallet/connections", connections),
     ("GET", "/relay", relay),
-    ("GET", "/relay.json", relay),
     ("GET", "/admin", admin),
+    ("POST", "/admin", turn),
     ("GET", "/login", login),
     ("POST", "/login", login),
     ("POST", "/logout", logout),

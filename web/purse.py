@@ -83,6 +83,12 @@ class Purse:
             raise BadRequest(f"The wallet did not pay: {result.detail or result.code}")
         return result.preimage or ""
 
+    def left(self, visitor: str) -> int:
+        """Credits that this key may still spend today."""
+        if not self.credits:
+            return 0
+        return max(0, self._settings.guest_credits - self._spent[self._clock() // DAY, visitor] // 1000)
+
     async def admin(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
         """One of the wallet's operator methods (`list_connections`, `books`...). Raises WalletError or Unready."""
         wallet = await self.open()

@@ -6,17 +6,21 @@ import orjson
 from aiohttp import web
 from markupsafe import Markup
 
+from market.kinds import JOB_COMPOSITE, JOB_KINDS
 from nostr import nip19
 from nostr.event import Event
 from orchestrator.errors import RecipeError
+from orchestrator.price import Line, Rules, expectation, simulate
 from orchestrator.recipe import Recipe, from_event
 from web.app import Site
 from web.errors import BadRequest, Forbidden, NotFound
 from web.graph import svg
+from web.market import kind_title
 from web.render import json_response
 from web.session import same_site
 
 LONGEST = 32_768
+UNTRIED = 0.9  # chance of a try at a seller without history
 
 
 async def index(site: Site, request: web.Request) -> web.StreamResponse:
@@ -42,7 +46,7 @@ async def recipe(site: Site, request: web.Request) -> web.StreamResponse:
         made = from_event(event)
     except RecipeError as error:
         raise NotFound(f"This recipe does not pass the type check here: {error}") from None
-    steps = []
+    steps: list[dict[str, Any]] = []
     for name in made.order:
         step = made.steps[name]
         sellers = site.shelf.services(kind=step.kind)
@@ -55,7 +59,10 @@ async def recipe(site: Site, request: web.Request) -> web.StreamResponse:
             "tries": step.tries,
             "sellers": len(sellers),
             "cheapest": min((s.price_msat for s in sellers if s.price_msat is not None), default=None),
+            "count": (step.most if step.each else 1) * step.buy,
+            "title": kind_title(step.kind),
         })  # fmt: skip
+    margins = _margins(site, made) if site.sessions.is_operator(request) else []
     values: dict[str, Any] = {
         "title": made.doc.title,
         "about": made.doc.about,
@@ -68,7 +75,35 @@ async def recipe(site: Site, request: web.Request) -> web.StreamResponse:
     }
     if request.path.endswith(".json"):
         return json_response({"event": event.to_dict(), "recipe": orjson.loads(made.dumps()), "steps": steps})
+    values["margins"] = margins
+    values["total_msat"] = sum((step["cheapest"] or 0) * step["count"] for step in steps)
     return site.answer(request, "recipe.html", values, graph=Markup(svg(made)))
+
+
+def _margins(site: Site, recipe: Recipe) -> list[dict[str, Any]]:
+    """Price, profit and chance of loss at margins from 0 to 100 %, by the arithmetic that makes Timmy's quotes."""
+    lines = []
+    for name in recipe.order:
+        step = recipe.steps[name]
+        sellers = [s for s in site.shelf.services(kind=step.kind) if s.price_msat is not None]
+        best = min(sellers, key=lambda s: (s.life != "live", s.price_msat or 0), default=None)
+        chance = best.score.mean if best is not None and best.score.jobs else UNTRIED
+        price = best.price_msat if best is not None and best.price_msat is not None else step.max_msat
+        count = step.most if step.each else 1
+        lines.append(Line(name, step.kind, count, price, chance, step.tries, step.buy, optional=step.optional))
+    runs = simulate(lines, Rules(), recipe.d)
+    expected, chance = expectation(lines)
+    made = []
+    for percent in range(0, 101, 5):
+        price = -int(-expected / chance * (1 + percent / 100) // 1000) * 1000
+        profits = [(price if delivered else 0) - spent for delivered, spent in runs]
+        made.append({
+            "margin": percent,
+            "price_msat": price,
+            "profit_msat": round(sum(profits) / len(profits)),
+            "loss": round(sum(profit < 0 for profit in profits) / len(profits), 3),
+        })  # fmt: skip
+    return made
 
 
 async def edit(site: Site, request: web.Request) -> web.StreamResponse:
@@ -78,7 +113,8 @@ async def edit(site: Site, request: web.Request) -> web.StreamResponse:
         event = _find(site, request.query["from"])
         source = orjson.dumps(orjson.loads(event.content), option=orjson.OPT_INDENT_2).decode()
         parent = event.address
-    return site.answer(request, "edit.html", {"source": source, "parent": parent})
+    kinds = [(kind, known.title) for kind, known in JOB_KINDS.items() if kind != JOB_COMPOSITE]
+    return site.answer(request, "edit.html", {"source": source, "parent": parent, "kinds": kinds})
 
 
 async def check(site: Site, request: web.Request) -> web.StreamResponse:
@@ -147,8 +183,7 @@ def _about(event: Event) -> str:
 
 ROUTES = (
     ("GET", "/recipes", index),
-    ("GET", "/recipes.json", index),
     ("GET", "/recipes/edit", edit),
     ("POST", "/recipes/check", check),
-    ("GET", "/recipe/{address}", recipe),
+    ("GET", "/recipe/{address:[^/]+?}", recipe),
 )

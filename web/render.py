@@ -20,6 +20,7 @@ from markupsafe import Markup, escape
 
 from nostr import nip19
 from wallet.msat import show
+from web.art import pattern
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -76,7 +77,7 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self.jinja.globals.update(static=static.url)
+        self.jinja.globals.update(static=static.url, pattern=pattern)
         self.jinja.filters.update(
             sat=amount, ago=ago, npub=nip19.npub, short=short, safe_url=safe_url, pretty=pretty, host=host
         )

@@ -1,12 +1,13 @@
 """What the pages know of the market: a Nostr client of our own relay that keeps announcements, heartbeats, recipes,
-reviews and recent works in memory, as the relay sends them.
+names, bills and recent works in memory, as the relay sends them.
 """
 
 import asyncio
 import contextlib
 import statistics
-from collections import OrderedDict, defaultdict, deque
-from dataclasses import dataclass
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -14,8 +15,21 @@ import orjson
 from market.announcement import Announcement, Heartbeat
 from market.errors import MarketError
 from market.job import JobResult
-from market.kinds import ANNOUNCEMENT, HEARTBEAT, JOB_COMPOSITE, JOB_HUMAN, JOB_KINDS, RECIPE, REVIEW, result_kind
+from market.kinds import (
+    ANNOUNCEMENT,
+    DELETION,
+    HEARTBEAT,
+    JOB_COMPOSITE,
+    JOB_HUMAN,
+    JOB_KINDS,
+    PROFILE,
+    RECEIPT,
+    RECIPE,
+    result_kind,
+)
 from market.media import Media
+from market.reputation import Score
+from market.tags import parse_hex64, parse_msat
 from nostr import nip19
 from nostr.clock import Clock, system_clock
 from nostr.event import Event
@@ -24,7 +38,21 @@ from nostr.pool import Pool
 
 LIVE, LATE = 300, 900  # seconds since the last sign of life
 WORKS = 24  # recent works kept per seller
+PRICES = 60  # bills kept per seller
 RESULTS = tuple(result_kind(kind) for kind in JOB_KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A public result: its file, or the beginning of its text."""
+
+    event: Event
+    media: Media | None
+    text: str
+
+    @property
+    def job(self) -> str:
+        return self.event.first("e") or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +62,9 @@ class Service:
     announcement: Announcement
     kind: int
     seen: int | None
-    sample: Media | None
+    sample: Work | None
     seconds: int | None
-    stars: tuple[int, ...]
+    score: Score
     now: int
 
     @property
@@ -95,35 +123,48 @@ class Service:
 
     @property
     def score_short(self) -> str:
-        return f"★ {sum(self.stars) / len(self.stars):.1f} ({len(self.stars)})" if self.stars else "new"
+        return f"{round(100 * self.score.mean)} %" if self.score.jobs else "new"
 
     @property
     def score_words(self) -> str:
-        if not self.stars:
-            return "no reviews yet"
+        if not self.score.jobs:
+            return "no verified reviews yet"
+        jobs, raters = self.score.jobs, self.score.raters
         return (
-            f"{sum(self.stars) / len(self.stars):.1f} of 5 from {len(self.stars)} review{'s' * (len(self.stars) != 1)}"
+            f"{round(100 * self.score.mean)} % of jobs expected to go well, from {jobs} reviewed job{'s' * (jobs != 1)}"
+            f" by {raters} buyer{'s' * (raters != 1)}"
         )
 
+    @property
+    def picture(self) -> str:
+        """The picture of the announcement, where it is a web address."""
+        return self.announcement.picture if self.announcement.picture.startswith(("http://", "https://")) else ""
+
     def to_json(self) -> dict[str, Any]:
+        media = self.sample.media if self.sample else None
         return {
             "pubkey": self.pubkey, "kind": self.kind, "name": self.name, "about": self.about, "title": self.title,
             "price_msat": self.price_msat, "engine": self.engine, "model": self.model, "alive": self.life == "live",
-            "seen": self.seen, "stars": self.stars, "median_seconds": self.seconds, "recipe": self.recipe,
-            "params": self.announcement.params, "href": self.href, "sample": self.sample.url if self.sample else None,
+            "seen": self.seen, "score": {
+                "mean": round(self.score.mean, 4), "low": round(self.score.low, 4), "jobs": self.score.jobs,
+                "raters": self.score.raters, "why": self.score.explain(),
+            }, "median_seconds": self.seconds, "recipe": self.recipe,
+            "params": self.announcement.params, "href": self.href, "sample": media.url if media else None,
         }  # fmt: skip
 
 
 class Shelf:
-    """`start` it with the relay's URL; then ask. Every answer is from memory."""
+    """`start` it with the relay's URL; then ask. Every answer is from memory. `score` says how good a seller is."""
 
-    def __init__(self, clock: Clock = system_clock) -> None:
-        self._clock = clock
+    def __init__(self, score: Callable[[str, int], Score], clock: Clock = system_clock) -> None:
+        self._score, self._clock = score, clock
         self._announcements: dict[tuple[str, str], Announcement] = {}
+        self._withdrawn: dict[str, int] = {}
+        self._names: dict[str, tuple[int, str]] = {}
         self._seen: dict[str, int] = {}
-        self._works: dict[tuple[str, int], deque[tuple[Event, Media | None]]] = defaultdict(lambda: deque(maxlen=WORKS))
-        self._times: dict[tuple[str, int], deque[int]] = defaultdict(lambda: deque(maxlen=50))
-        self._reviews: dict[str, OrderedDict[tuple[str, str], Event]] = defaultdict(OrderedDict)
+        self._works: dict[tuple[str, int, str], deque[Work]] = defaultdict(lambda: deque(maxlen=WORKS))
+        self._times: dict[tuple[str, int, str], deque[int]] = defaultdict(lambda: deque(maxlen=50))
+        self._prices: dict[tuple[str, int, str], dict[str, tuple[int, int]]] = defaultdict(dict)
         self._recipes: dict[str, Event] = {}
         self._task: asyncio.Task[None] | None = None
         self.pool: Pool | None = None
@@ -144,7 +185,9 @@ class Shelf:
     async def _follow(self, pool: Pool) -> None:
         wanted = (
             Filter(kinds=[ANNOUNCEMENT, HEARTBEAT, RECIPE], limit=3000),
-            Filter(kinds=[REVIEW], limit=2000),
+            Filter(kinds=[PROFILE], limit=2000),
+            Filter(kinds=[DELETION], tags={"k": [str(ANNOUNCEMENT), str(RECIPE)]}, limit=500),
+            Filter(kinds=[RECEIPT], limit=1000),
             Filter(kinds=RESULTS, limit=1000),
         )
         async for event in pool.subscribe(*wanted):
@@ -165,21 +208,51 @@ class Shelf:
             before_event = self._recipes.get(event.address)
             if before_event is None or before_event.created_at <= event.created_at:
                 self._recipes[event.address] = event
-        elif event.kind == REVIEW:
-            for pubkey in event.values("p"):
-                self._reviews[pubkey][event.pubkey, event.first("d") or ""] = event
+        elif event.kind == PROFILE:
+            self._take_profile(event)
+        elif event.kind == DELETION:
+            for address in event.values("a"):
+                if address.split(":")[1:2] == [event.pubkey]:
+                    self._withdrawn[address] = max(event.created_at, self._withdrawn.get(address, 0))
+        elif event.kind == RECEIPT:
+            self._take_receipt(event)
         else:
             self._take_result(event)
 
+    def _take_profile(self, event: Event) -> None:
+        try:
+            name = orjson.loads(event.content).get("name")
+        except (orjson.JSONDecodeError, AttributeError):
+            return
+        if isinstance(name, str) and self._names.get(event.pubkey, (-1,))[0] < event.created_at:
+            self._names[event.pubkey] = (event.created_at, " ".join(name.split())[:60])
+
+    def _take_receipt(self, event: Event) -> None:
+        """A receipt that is public tells what a seller was really paid."""
+        kind, paid = event.first("k") or "", parse_msat(event.first("amount") or "")
+        seller = parse_hex64(event.first("p") or "")
+        if seller and paid and kind.isascii() and kind.isdigit():
+            self._price((seller, int(kind), ""), event.first("e") or event.id, event.created_at, paid)
+
     def _take_result(self, event: Event) -> None:
-        key = (event.pubkey, event.kind - 1000)
+        request = _request(event)
+        key = (event.pubkey, event.kind - 1000, _recipe_of(request))
         self._saw(event.pubkey, event.created_at)
-        asked = _asked_at(event)
-        if asked is not None and 0 <= event.created_at - asked < 86400:
+        asked = request.get("created_at")
+        if isinstance(asked, int) and 0 <= event.created_at - asked < 86400:
             self._times[key].append(event.created_at - asked)
+        result = JobResult.parse(event)
+        if result.amount_msat:
+            self._price(key, result.request_id, event.created_at, result.amount_msat)
         if not event.tagged("encrypted"):
-            media = JobResult.parse(event).urls
-            self._works[key].append((event, media[0] if media else None))
+            media = result.urls[0] if result.urls else None
+            self._works[key].append(Work(event, media, "" if media else result.content[:300]))
+
+    def _price(self, key: tuple[str, int, str], job: str, at: int, msat: int) -> None:
+        known = self._prices[key]
+        known.setdefault(job, (at, msat))
+        while len(known) > PRICES:
+            known.pop(next(iter(known)))
 
     def _saw(self, pubkey: str, at: int) -> None:
         self._seen[pubkey] = max(self._seen.get(pubkey, 0), min(at, self._clock()))
@@ -188,7 +261,7 @@ class Shelf:
         """What is for sale: living first, composites before parts, then by name."""
         found = [
             self._service(announcement, number)
-            for announcement in self._announcements.values()
+            for announcement in self._standing()
             for number in announcement.kinds
             if number in JOB_KINDS and kind in (None, number)
         ]
@@ -198,7 +271,7 @@ class Shelf:
         return sorted(matching, key=lambda s: (order[s.life], s.kind != JOB_COMPOSITE, s.kind, s.name.lower()))
 
     def of(self, pubkey: str, kind: int, d: str | None = None) -> Service | None:
-        for announcement in self._announcements.values():
+        for announcement in self._standing():
             if announcement.pubkey == pubkey and kind in announcement.kinds and d in (None, announcement.d):
                 return self._service(announcement, kind)
         return None
@@ -208,44 +281,71 @@ class Shelf:
             service for service in self.services(kind=JOB_COMPOSITE) if name in (service.recipe, service.announcement.d)
         ]
 
-    def works(self, pubkey: str, kind: int) -> list[tuple[Event, Media | None]]:
-        """Recent works of a seller, newest first."""
-        return sorted(self._works[pubkey, kind], key=lambda work: -work[0].created_at)
+    def works(self, service: Service) -> list[Work]:
+        """Recent works of a service, newest first."""
+        return self._works_of((service.pubkey, service.kind, service.recipe or ""))
 
-    def reviews(self, pubkey: str) -> list[Event]:
-        return sorted(self._reviews[pubkey].values(), key=lambda event: -event.created_at)
+    def prices(self, service: Service) -> list[tuple[int, int]]:
+        """(time, msat) of what was really billed, oldest first."""
+        return sorted(self._prices[service.pubkey, service.kind, service.recipe or ""].values())
+
+    def sellers(self) -> set[str]:
+        return {announcement.pubkey for announcement in self._standing()}
+
+    def name(self, pubkey: str) -> str:
+        """What people call a key: its profile's name, its announcement's, or the beginning of its npub."""
+        known = self._names.get(pubkey, (0, ""))[1]
+        if not known:
+            known = next((a.name for a in self._standing() if a.pubkey == pubkey and a.name), "")
+        if not known and parse_hex64(pubkey):
+            known = nip19.npub(pubkey)[:12] + "…"
+        return known or "somebody"
+
+    def names(self) -> dict[str, str]:
+        """Names of all sellers, for the scripts of a page."""
+        return {pubkey: self.name(pubkey) for pubkey in self.sellers()}
+
+    def _standing(self) -> list[Announcement]:
+        return [a for a in self._announcements.values() if self._withdrawn.get(a.address, -1) < a.created_at]
+
+    def _works_of(self, key: tuple[str, int, str]) -> list[Work]:
+        return sorted(self._works[key], key=lambda work: -work.event.created_at)
 
     def recipes(self) -> list[Event]:
-        return sorted(self._recipes.values(), key=lambda event: (event.first("title") or "").lower())
+        standing = [e for e in self._recipes.values() if self._withdrawn.get(e.address, -1) < e.created_at]
+        return sorted(standing, key=lambda event: (event.first("title") or "").lower())
 
     def recipe(self, address: str) -> Event | None:
         return self._recipes.get(address)
 
     def kinds(self) -> list[tuple[int, str]]:
         """Kinds that somebody sells, with their titles."""
-        there = {number for announcement in self._announcements.values() for number in announcement.kinds}
+        there = {number for announcement in self._standing() for number in announcement.kinds}
         return [(number, kind.title) for number, kind in JOB_KINDS.items() if number in there]
 
     def _service(self, announcement: Announcement, kind: int) -> Service:
-        key = (announcement.pubkey, kind)
-        sample = next((media for _, media in self.works(*key) if media is not None), None)
-        stars = tuple(star for event in self._reviews[announcement.pubkey].values() if (star := stars_of(event)))
+        pubkey = announcement.pubkey
+        made = Service(announcement, kind, self._seen.get(pubkey), None, None, self._score(pubkey, kind), self._clock())
+        key = (pubkey, kind, made.recipe or "")
+        works = self._works_of(key)
+        sample = next((work for work in works if work.media is not None), works[0] if works else None)
         times = self._times[key]
-        seconds = round(statistics.median(times)) if times else None
-        return Service(announcement, kind, self._seen.get(announcement.pubkey), sample, seconds, stars, self._clock())
+        return replace(made, sample=sample, seconds=round(statistics.median(times)) if times else None)
 
 
-def stars_of(review: Event) -> int | None:
-    """1 to 5, or None where the review names no sane rating."""
-    text = review.first("rating") or ""
-    return int(text) if text in ("1", "2", "3", "4", "5") else None
-
-
-def _asked_at(result: Event) -> int | None:
-    """When the job was asked, from the copy of the request in the result."""
+def _request(result: Event) -> dict[str, Any]:
+    """The copy of the request in a result; empty where there is none."""
     try:
         request = orjson.loads(result.first("request") or "")
     except orjson.JSONDecodeError:
-        return None
-    at = request.get("created_at") if isinstance(request, dict) else None
-    return at if isinstance(at, int) else None
+        return {}
+    return request if isinstance(request, dict) else {}
+
+
+def _recipe_of(request: dict[str, Any]) -> str:
+    """Which recipe a composite was ordered by; "" for everything else."""
+    tags = request.get("tags")
+    for tag in tags if isinstance(tags, list) else []:
+        if isinstance(tag, list) and len(tag) > 2 and tag[:2] == ["param", "recipe"]:
+            return str(tag[2])
+    return ""

@@ -1,8 +1,10 @@
 // A job, live: what was asked, the bill, the steps, the result, its receipts, and what the buyer says of it.
-import { amount, node, now, relay, tag, tags } from "./relay.js";
-import { copy, html, Media, Qr, render, safeUrl, useEffect, useReducer, useState } from "./ui.js";
-import { connected, connect, pay as payByConnection } from "./nwc.js";
+import { Bill } from "./bill.js";
+import { now, relay, tag, tags } from "./relay.js";
+import { Audit, Receipts, Review } from "./trust.js";
+import { html, Media, render, safeUrl, useEffect, useReducer, useState } from "./ui.js";
 import { lib, who } from "./who.js";
+import { Artefacts, Choices, Graph, Progress, Steps, useSteps } from "./work.js";
 
 const root = document.getElementById("job");
 const id = root.dataset.id;
@@ -90,68 +92,6 @@ function Timeline({ job }) {
     <span class="soft small"> ${new Date(line.at * 1000).toLocaleTimeString()}</span></li>`)}</ol>`;
 }
 
-const marks = { accepted: "done", delivered: "done", cached: "done", failed: "bad", lost: "bad", refused: "bad" };
-
-function Steps({ job }) {
-  if (!job.steps.size) return null;
-  return html`<h3>Steps</h3><ol class="steps" id="steps">${[...job.steps.values()].map((step) => html`
-    <li class=${marks[step.state] ?? ""}><b>${step.name}${step.index > 0 ? ` ${Number(step.index) + 1}` : ""}</b>
-      <span><span class="soft small">${step.state}${step.by ? html` by <a href=${`/service/${step.by}`}>${step.by.slice(0, 8)}</a>` : ""}</span>
-        ${marks[step.state] ? null : html`<progress max="1" value=${step.part || null} aria-label=${`${step.name} progress`} />`}</span>
-      <span class="price">${step.msat ? amount(step.msat) : ""}</span></li>`)}</ol>`;
-}
-
-function Bill({ job, onPaid }) {
-  const [, msat, invoice] = job.bill.tags.find((t) => t[0] === "amount");
-  const lines = tags(job.bill, "line");
-  const quote = job.bill.tags.find((t) => t[0] === "quote");
-  const announced = Number(root.dataset.price || 0);
-  const [busy, setBusy] = useState("");
-  const [fault, setFault] = useState("");
-  const [uri, setUri] = useState("");
-  const attempt = (name, work) => async () => {
-    setBusy(name);
-    setFault("");
-    try { await work(); onPaid(name); } catch (error) { setFault(error.message); }
-    setBusy("");
-  };
-  const byCredits = async () => {
-    const me = await who();
-    const body = JSON.stringify({ invoice, job: id });
-    const proof = await me.sign({
-      kind: 27235, created_at: now(), content: "", tags: [["u", `${location.origin}/pay`], ["method", "POST"], ["payload", await digest(body)]],
-    });
-    const answer = await fetch("/pay", { method: "POST", body, headers: { "Content-Type": "application/json", Authorization: `Nostr ${btoa(JSON.stringify(proof))}` } });
-    if (!answer.ok) throw new Error((await answer.json()).error);
-  };
-  const byWebln = async () => { await window.webln.enable(); await window.webln.sendPayment(invoice); };
-  const byConnection = async () => { if (!connected()) connect(uri); await payByConnection(invoice); };
-  return html`<section class="panel" aria-labelledby="pay"><h2 id="pay">Pay ${amount(Number(msat))}</h2>
-    ${announced && Number(msat) > announced ? html`<p class="note bad">The seller announced ${amount(announced)} and now asks for more.</p>` : null}
-    ${lines.length ? html`<details><summary>What it is made of</summary><table><tbody>${lines.map(([, name, kind, cost]) => html`
-      <tr><td>${name}</td><td class="soft">kind ${kind}</td><td class="n">${amount(Number(cost))}</td></tr>`)}</tbody></table></details>` : null}
-    <p class="soft small">You pay ${job.bill.content ? `for: ${job.bill.content}` : "before the work starts"}. If it fails, the seller owes you the money back
-      ${quote?.[3] ? `; expected in about ${Math.ceil(quote[3] / 60)} min` : ""}.</p>
-    <div class="row">
-      ${node.credits && node.guestCredits ? html`<button onClick=${attempt("credits", byCredits)} disabled=${busy}>Pay with this node's credits</button>` : null}
-      ${window.webln ? html`<button onClick=${attempt("webln", byWebln)} disabled=${busy}>Pay with your browser's wallet</button>` : null}
-      ${connected() ? html`<button onClick=${attempt("nwc", byConnection)} disabled=${busy}>Pay with your connected wallet</button>` : null}
-    </div>
-    <details><summary>Other ways: QR code, invoice, connect a wallet</summary>
-      <div class="row"><a href=${`lightning:${invoice}`}><${Qr} text=${invoice.toUpperCase()} label="Lightning invoice" /></a>
-        <div class="grow"><p class="bolt" tabindex="0">${invoice}</p><button class="plain small" onClick=${(e) => copy(invoice, e.target)}>Copy the invoice</button></div></div>
-      ${connected() ? null : html`<div class="field"><label for="nwc">Wallet connection <span class="soft">(NWC; give it a budget, it stays in this tab)</span></label>
-        <div class="row"><input class="grow" id="nwc" placeholder="nostr+walletconnect://…" autocomplete="off" onInput=${(e) => setUri(e.target.value)} />
-        <button class="plain" onClick=${attempt("nwc", byConnection)} disabled=${busy || !uri}>Connect and pay</button></div></div>`}
-    </details>
-    <p role="status" aria-live="polite">${busy ? "Paying…" : fault}</p></section>`;
-}
-
-async function digest(text) {
-  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
-  return [...new Uint8Array(hash)].map((b) => b.toString(16).padStart(2, "0")).join("");
-}
-
 /** The files of a result: every imeta tag, else the bare URL in the content. */
 function files(event) {
   const found = tags(event, "imeta").map((t) => Object.fromEntries(t.slice(1).map((pair) => [pair.split(" ")[0], pair.slice(pair.indexOf(" ") + 1)])));
@@ -174,61 +114,58 @@ function Preview({ job }) {
   return partial && !job.results.length ? html`<${Media} url=${partial.content} mime=${tag(partial, "m") || guess(partial.content) || "image/png"} alt="preview" />` : null;
 }
 
-function Review({ job, me }) {
-  const [state, setState] = useState("");
-  const mine = job.reviews.find((event) => event.pubkey === me?.pubkey);
-  if (!job.over || !me || me.pubkey !== job.request?.pubkey) return null;
-  if (mine) return html`<section class="panel"><h3>You said</h3><p>${"★".repeat(Number(tag(mine, "rating")))} ${mine.content}</p></section>`;
-  const provider = job.results[0]?.pubkey ?? job.feedback[0]?.pubkey;
-  const send = async (event) => {
-    event.preventDefault();
-    const data = new FormData(event.target);
-    try {
-      const review = await me.sign({
-        kind: 31117, created_at: now(), content: data.get("text"),
-        tags: [["d", id], ["e", id], ...(job.results[0] ? [["e", job.results[0].id, "", "result"]] : []), ["p", provider], ["k", String(job.request.kind)], ["rating", data.get("stars")], ["role", "customer"]],
-      });
-      await relay.publish(review);
-    } catch (error) { setState(error.message); }
-  };
-  return html`<section class="panel"><h3>How was it?</h3><form onSubmit=${send}>
-    <fieldset class="stars" aria-label="Stars">${[5, 4, 3, 2, 1].map((n) => html`<input type="radio" name="stars" id=${`s${n}`} value=${n} required /><label for=${`s${n}`} title=${`${n} of 5`}><span aria-hidden="true">★</span><span class="hidden">${n} of 5</span></label>`)}</fieldset>
-    <div class="field"><label for="say">A word for the next buyer</label><input id="say" name="text" maxlength="500" /></div>
-    <button>Publish the review</button><p role="status">${state}</p></form></section>`;
+function Empty({ job, mine }) {
+  if (job.over || job.bill || job.running) return null;
+  return html`<div class="empty"><h3 class="pulse">${job.request?.tags.some((t) => t[0] === "p") ? "The seller is writing the bill" : "Waiting for somebody to take it"}</h3>
+    <p>It comes in a moment and this page shows it by itself.${mine ? " Nothing is paid before you say so." : ""}</p></div>`;
 }
 
-function Audit({ job }) {
-  const [lines, setLines] = useState(null);
-  const rootReceipt = job.results.map((event) => tag(event, "receipt")).find(Boolean);
-  useEffect(() => {
-    if (rootReceipt) fetch(`/job/${id}/audit.json`).then((answer) => answer.ok && answer.json()).then((found) => found && setLines(found.lines));
-  }, [rootReceipt, job.receipts.length]);
-  if (!lines) return null;
-  return html`<section class="panel" id="audit"><h3>Receipts, audited</h3><div class="scroll"><table><tbody>${lines.map((line) => html`<tr>
-    <td><span class=${`badge ${line.verdict === "green" ? "good" : line.verdict === "red" ? "bad" : ""}`}>${line.verdict}</span></td><td>${line.what}</td><td class="soft small">${line.detail}</td></tr>`)}</tbody></table></div></section>`;
+function Ended({ job, mine }) {
+  if (job.state !== "error" && job.state !== "cancelled") return null;
+  const said = job.feedback.at(-1);
+  const refund = job.feedback.flatMap((event) => tags(event, "refund")).at(-1);
+  return html`<div class="note bad"><b>${job.state === "error" ? "It did not work out." : "Cancelled."}</b> ${job.state === "error" ? said?.tags.find((t) => t[0] === "status")?.[2] || said?.content : ""}
+    ${refund ? html`<br />${refund[1] === "due" ? "The money is owed to you and will be paid back." : "Your payment was only locked: it goes back to you by itself."}` : null}
+    ${mine ? html`<br /><a href=${`/new/${job.request.kind}?input=${encodeURIComponent(tags(job.request, "i")[0]?.[1] ?? "")}`}>Order it again</a>` : null}</div>`;
 }
 
 function Job() {
   const { events, me, up } = useJob();
   const [paid, setPaid] = useState("");
   const job = fold(events, root.dataset.provider);
+  const { steps, choices } = useSteps(id, job.steps, job.over);
   const mine = me && job.request && me.pubkey === job.request.pubkey;
   const cancel = async () => {
     await relay.publish(await me.sign({ kind: 5, created_at: now(), content: "cancelled by the buyer", tags: [["e", id], ["k", String(job.request.kind)]] }));
   };
   const waiting = job.state === "payment-required" && job.bill && !job.running;
+  const busy = !job.over && job.running;
   return html`
     ${up ? null : html`<p class="note bad" role="status">The connection to the relay is gone; trying again. Nothing is lost.</p>`}
     <p class="row" role="status" aria-live="polite"><span class=${`dot ${job.over ? (job.state === "success" ? "live" : "") : "late pulse"}`} /> <b id="state">${words[job.state] ?? job.state}</b>
       ${mine && !job.over ? html`<button class="danger small" onClick=${cancel}>Cancel</button>` : null}</p>
     <div class="two"><div>
+      <${Ended} job=${job} mine=${mine} />
       ${job.results.slice(0, 1).map((event) => html`<${Result} event=${event} />`)}
-      <${Preview} job=${job} />
-      ${waiting && !paid ? html`<${Bill} job=${job} onPaid=${setPaid} />` : null}
+      <${Empty} job=${job} mine=${mine} />
+      ${busy ? html`<${Progress} steps=${steps} words=${job.feedback.at(-1)?.content || ""} />` : null}
+      ${waiting && !paid ? html`<${Bill} bill=${job.bill} id=${id} announced=${Number(root.dataset.price || 0)} onPaid=${setPaid} />` : null}
       ${waiting && paid ? html`<p class="note">Paid. The seller starts when its wallet has seen the money.</p>` : null}
+      ${busy && !steps.length ? html`<${Alone} job=${job} />` : null}
+      <${Preview} job=${job} />
+      ${job.results.length ? null : html`<${Artefacts} steps=${steps} /><${Graph} steps=${steps} />`}
       <${Review} job=${job} me=${me} />
-      <${Audit} job=${job} />
-    </div><div><div class="panel"><h3>What happened</h3><${Timeline} job=${job} /><${Steps} job=${job} /></div></div></div>`;
+      ${job.results.length && steps.length ? html`<h2>How it came about</h2><${Graph} steps=${steps} /><${Artefacts} steps=${steps} />` : null}
+      <${Audit} job=${job} id=${id} /><${Receipts} job=${job} /><${Choices} choices=${choices} />
+    </div><div><div class="panel"><h3>What happened</h3><${Timeline} job=${job} /><${Steps} steps=${steps} /></div></div></div>`;
+}
+
+/** One seller at work, without steps to show. */
+function Alone({ job }) {
+  const last = job.feedback.at(-1);
+  const part = Number(tag(last, "progress"));
+  return html`<div class="panel overall"><div class="row spread"><b class="pulse">At work</b><span class="soft small">${last.tags.find((t) => t[0] === "status")?.[2] || last.content}</span></div>
+    <progress max="1" value=${part > 0 ? part : null} aria-label="Progress" /></div>`;
 }
 
 document.getElementById("static")?.remove();

@@ -1,0 +1,90 @@
+"""Scores and checked reviews, as this node sees them: the market's own verification and arithmetic, kept fresh.
+
+The viewpoint is the node's: its own keys' purchases count fully, those whom the owner follows count, strangers little.
+"""
+
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from market.errors import MarketError
+from market.reputation import Evidence, Reputation, Score, newcomer
+from market.review import Review, Verdict
+from market.witness import Witness
+from nostr.clock import Clock
+from nostr.errors import NostrError
+from nostr.pool import Pool
+from web.runs import Runs
+
+if TYPE_CHECKING:
+    from web.shelf import Shelf
+
+log = logging.getLogger("web")
+EVERY = 20  # seconds between two looks for new reviews
+TIMMY = "orchestrator"
+
+
+class Scores:
+    """`start` it with the page's pool; `of` and `reviews` answer from memory."""
+
+    def __init__(self, data: Path, runs: Runs, clock: Clock) -> None:
+        self._data, self._runs, self._clock = data, runs, clock
+        self._witness: Witness | None = None
+        self._book: Reputation | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, pool: Pool, shelf: "Shelf") -> None:
+        self._witness = Witness(pool, self._clock)
+        self._task = asyncio.create_task(self._keep_fresh(self._witness, shelf), name="scores")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def of(self, provider: str, kind: int) -> Score:
+        return self._book.score(provider, kind) if self._book is not None else newcomer(provider, kind)
+
+    def trust(self, rater: str) -> float:
+        """How far this node believes a rater, 0 to 1."""
+        return self._book.trust(rater) if self._book is not None else 0.0
+
+    def reviews(self, provider: str) -> list[tuple[Review, Verdict]]:
+        """Checked reviews of a seller, newest first."""
+        return self._witness.reviews(provider) if self._witness is not None else []
+
+    async def refresh(self, shelf: "Shelf") -> None:
+        """Hear what is new and count again."""
+        witness = self._witness
+        if witness is None:
+            return
+        await witness.listen_to(shelf.sellers(), self._key("owner"))
+        own = {path.read_text().strip() for path in (self._data / "keys").glob("*.pub")}
+        evidence = [one for one in witness.evidence if one.rater != self._key(TIMMY)]
+        evidence += await self._ledger(self._key(TIMMY) or TIMMY)
+        view = witness.viewpoint(own=own)
+        self._book = Reputation(view, evidence, now=self._clock(), vouches=witness.vouches)
+
+    async def _ledger(self, me: str) -> list[Evidence]:
+        """Timmy's own purchases: they count whether he published a review or not."""
+        journal = await self._runs.journal()
+        told = await journal.experience() if journal is not None else []
+        return [
+            Evidence(me, one.provider, one.kind, (one.stars - 1) / 4, one.at, max(one.paid_msat, 1)) for one in told
+        ]
+
+    async def _keep_fresh(self, witness: Witness, shelf: "Shelf") -> None:
+        await asyncio.sleep(1)  # the shelf is filling
+        while True:
+            try:
+                await self.refresh(shelf)
+            except (MarketError, NostrError, TimeoutError) as error:
+                log.warning("scores not refreshed: %s", error)
+            await asyncio.sleep(EVERY)
+
+    def _key(self, name: str) -> str | None:
+        path = self._data / "keys" / f"{name}.pub"
+        return path.read_text().strip() if path.exists() else None
