@@ -39,6 +39,7 @@ from market.purchase import (
     wanted_file,
 )
 from market.purchases import IN_DOUBT, OPEN, PURCHASES_SCHEMA, WHY_SCHEMA, Purchase, Purchases, State, finish
+from market.zap_bill import zap_invoice
 from nostr.clock import Clock, system_clock
 from nostr.database import Database
 from nostr.errors import RelayRefused, RelayUnreachable
@@ -89,6 +90,7 @@ class _Run:
     order: Order
     relays: tuple[str, ...]
     tell: OnUpdate | None
+    lightning: str = ""
     news: asyncio.Queue[Event | PayResult | None] = field(default_factory=asyncio.Queue)
     paying: asyncio.Task[None] | None = None
     paid: PayResult | None = None
@@ -174,13 +176,15 @@ class Buyer:
         relays: Iterable[str] = (),
         choose: Choose | None = None,
         why: Sequence[Factors] = (),
+        lightning: str = "",
         out: Path | None = None,
     ) -> Purchase:
         """See an order through to its end. Never raises for what a provider or the wallet does.
 
-        `relays` are asked besides the pool's (the provider's own). `choose` picks among the bills of an open order
-        (default: the cheapest). `why` is the table this provider was chosen by, kept with the purchase. `out`: also
-        copy the result there. A cancelled task leaves a purchase that `resume` takes up again.
+        `relays` are asked besides the pool's (the provider's own). `choose` picks among the answers to an open order
+        (default: the cheapest); `why` is the table this provider was chosen by, kept with the purchase. `lightning` is
+        the provider's address (lud16), zapped where its bill has no invoice. `out`: also copy the result there. A
+        cancelled task leaves a purchase that `resume` takes up again.
         """
         where = tuple(dict.fromkeys([*self.pool.relays, *order.request.relays, *relays]))
         now = self.clock()
@@ -191,7 +195,7 @@ class Buyer:
 
         await self._db.write(ask)
         self._outbox.wake()
-        return await self._drive(_Run(order, where, on_update), choose, out)
+        return await self._drive(_Run(order, where, on_update, lightning), choose, out)
 
     async def resume(self, on_update: OnUpdate | None = None) -> list[Purchase]:
         """Take up every purchase that a crash or an interrupt left open, and look again at payments in doubt.
@@ -322,6 +326,12 @@ class Buyer:
         feedback = await self._heard(run, event)
         if feedback is None or feedback.status != "payment-required":
             return None
+        if feedback.bolt11 is None and run.lightning and run.order.provider is not None:
+            now = self.clock()
+            invoice = await zap_invoice(
+                self.key, feedback, run.lightning, relays=run.relays, now=now, allow_hosts=self._allow
+            )
+            feedback = replace(feedback, bolt11=invoice)
         seen = await self.purchases.seen_hashes(run.order.id)
         return check_bill(run.order, feedback, now=self.clock(), seen_hashes=seen)
 

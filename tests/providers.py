@@ -3,7 +3,8 @@
     async with FakeProvider(relay.url, wallet, kind=5100, price=8_000, mood="html") as provider: ...
 
 Moods. Honest: `good`, `free`, `hold` (locks the money, takes it after delivery), `after` (delivers, then bills),
-`twice` (everything said twice), `late` (delivers after `delay` seconds). Dishonest or broken: `vanishes` (takes the
+`twice` (everything said twice), `zapped` (bills without an invoice; see `lnurl`), `late` (delivers after `delay`
+seconds). Dishonest or broken: `vanishes` (takes the
 money), `dear` (bills twice its price), `mismatch` (amount tag and invoice differ), `amountless`, `foreign` (an invoice
 made for another job), `reused` (one invoice for all jobs), `expired`, `mainnet`, `html` (a page as PNG), `blank` (an
 empty file), `huge` (10 GB), `loopback` (a link into the buyer's machine), `gone` (a dead link), `wrong-hash`,
@@ -14,6 +15,7 @@ lets a third key answer in its name.
 
 import asyncio
 import hashlib
+import json
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,6 +27,7 @@ from market.announcement import Profile, build_announcement, build_heartbeat, bu
 from market.errors import BadRequest
 from market.job import Feedback, JobRequest, Media, build_feedback, build_result
 from market.kinds import JOB_KINDS
+from nostr import nip19
 from nostr.clock import Clock, system_clock
 from nostr.event import Event
 from nostr.filter import Filter
@@ -48,11 +51,16 @@ class FileServer:
     def __init__(self) -> None:
         self.files: dict[str, tuple[bytes, str]] = {}
         self.url = ""
+        self.wallet: FakeWallet | None = None
+        self.zapped: dict[str, Any] = {}  # zap request -> invoice
+        self.careless = False  # the invoice commits to something else than the zap request
 
     async def start(self) -> None:
         app = web.Application()
         app.router.add_get("/huge", self._huge)
         app.router.add_get("/{name}", self._get)
+        app.router.add_get("/lnurlp/service", self._lnurl)
+        app.router.add_get("/lnurlp/callback", self._callback)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -71,6 +79,21 @@ class FileServer:
         if found is None:
             return web.Response(status=404)
         return web.Response(body=found[0], content_type=found[1])
+
+    async def _lnurl(self, request: web.Request) -> web.Response:
+        service = {"tag": "payRequest", "callback": f"{self.url}/lnurlp/callback", "minSendable": 1000}
+        return web.json_response(
+            {**service, "maxSendable": 10**9, "metadata": "[]", "allowsNostr": True, "nostrPubkey": "ab" * 32}
+        )
+
+    async def _callback(self, request: web.Request) -> web.Response:
+        assert self.wallet is not None
+        zap = "[]" if self.careless else request.query["nostr"]
+        invoice = await self.wallet.make_invoice(
+            int(request.query["amount"]), description_hash=hashlib.sha256(zap.encode()).hexdigest()
+        )
+        self.zapped[json.loads(request.query["nostr"])["id"]] = invoice
+        return web.json_response({"pr": invoice.bolt11, "routes": []})
 
     async def _huge(self, request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "image/png"})
@@ -105,6 +128,7 @@ class FakeProvider:
         self.name = name or f"{mood} {kind}"
         self.content = content
         self.files = FileServer()
+        self.files.wallet = wallet
         self.served: list[str] = []
         self.cancelled: set[str] = set()
         self._reused: Any = None
@@ -113,6 +137,10 @@ class FakeProvider:
     @property
     def pubkey(self) -> str:
         return self.key.public
+
+    @property
+    def lnurl(self) -> str:
+        return nip19.bech32_encode("lnurl", f"{self.files.url}/lnurlp/service".encode())
 
     async def __aenter__(self) -> "FakeProvider":
         await self.files.start()
@@ -195,7 +223,11 @@ class FakeProvider:
         if mood == "declines":
             await self._say(request, "error", "not today")
             return
-        if mood not in ("free", "after"):
+        if mood == "zapped":
+            await self._say(request, "payment-required", "zap me", amount_msat=self.price)
+            if not await self._zapped():
+                return
+        elif mood not in ("free", "after"):
             invoice = await self._bill(request)
             if not await self._paid(invoice):
                 return
@@ -245,6 +277,13 @@ class FakeProvider:
         for _ in range(2 if self.mood == "twice" else 1):
             await self._say(request, "payment-required", f"{shown} msat please", amount_msat=shown, bolt11=text)
         return invoice
+
+    async def _zapped(self) -> bool:
+        for _ in range(200):
+            if self.files.zapped:
+                return await self._paid(next(iter(self.files.zapped.values())))
+            await asyncio.sleep(0.05)
+        return False
 
     async def _paid(self, invoice: Any) -> bool:
         for _ in range(600):

@@ -427,6 +427,7 @@ async def _buy(folder: Path, relays: Sequence[str], wallet: str | None, wish: _W
                     relays=offer.relays if offer else (),
                     choose=shop.best_of,
                     why=why,
+                    lightning=offer.announcement.lud16 if offer else "",
                     out=wish.save,
                 )
             )

@@ -92,6 +92,31 @@ async def test_honest_providers_of_every_kind(market: Market, mood: str) -> None
     assert market.spent == (0 if mood == "free" else 5_000) == bought.spent_msat
 
 
+async def zap(market: Market, *, careless: bool = False, lightning: str | None = None) -> Purchase:
+    provider = market.provider(mood="zapped")
+    provider.files.careless = careless
+    async with provider, market.buyer(allow_hosts=[provider.files]) as buyer:
+        order = buyer.order(5050, [JobInput("x", "text")], provider=provider.pubkey, max_msat=5_000, seconds=10)
+        return await buyer.buy(order, lightning=provider.lnurl if lightning is None else lightning)
+
+
+async def test_a_bill_without_an_invoice_is_zapped(market: Market) -> None:
+    bought = await zap(market)
+    assert bought.state is State.DELIVERED and market.spent == 5_000
+
+
+@pytest.mark.parametrize(
+    ("careless", "lightning", "refusal"),
+    [(True, None, "bad invoice"), (False, "", "no invoice"), (False, "nobody", "no invoice"),
+     (False, "a@127.0.0.1", "no invoice")],
+)  # fmt: skip
+async def test_a_zap_that_commits_to_nothing_is_not_paid(
+    market: Market, careless: bool, lightning: str | None, refusal: str
+) -> None:
+    bought = await zap(market, careless=careless, lightning=lightning)
+    assert (bought.state, bought.refusal, market.spent) == (State.REFUSED, refusal, 0)
+
+
 async def test_encrypted_job(market: Market) -> None:
     bought = await market.buy("good", encrypt=True)
     assert bought.state is State.DELIVERED
@@ -138,8 +163,8 @@ async def test_bad_goods_are_rejected(market: Market, mood: str, refusal: str) -
 
 
 async def test_money_that_bought_nothing_is_said_to_be_lost(market: Market) -> None:
-    assert (await market.buy("vanishes", seconds=2)).state is State.LOST
-    assert (await market.buy("other", seconds=2)).state is State.LOST
+    assert (await market.buy("vanishes", seconds=3)).state is State.LOST
+    assert (await market.buy("other", seconds=3)).state is State.LOST
     assert (await market.buy("fails", seconds=5)).state is State.LOST
     assert market.spent == 15_000
 
