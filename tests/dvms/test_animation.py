@@ -9,7 +9,7 @@ from PIL import Image
 
 from dvms.animation.service import AnimationParams, AnimationService
 from dvms.image.service import ImageParams, ImageService
-from dvms.service import Input, Job, Progress, Refused, Result
+from dvms.service import Failed, Input, Job, Progress, Refused, Result
 
 
 def picture(folder: Path, prompt: str = "a fox in the forest") -> Path:
@@ -68,3 +68,24 @@ def test_jobs_that_can_not_be_done_are_refused(tmp_path: Path) -> None:
     job = Job("ef" * 32, 5202, (Input("text", "a fox"),), AnimationParams(), tmp_path)
     with pytest.raises(Refused):
         AnimationService().check(job)
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a fox in the rain, pixel art", "a cat in autumn, watercolour", "a ship at sea at night"]
+)
+def test_styles_and_weather_move_too(tmp_path: Path, prompt: str) -> None:
+    result = animate(tmp_path / "c", picture(tmp_path / "p", prompt), seconds=0.7, fps=10)
+    shown = frames(result.files[0].path)
+    assert len(shown) == 7
+    assert np.abs(shown[0] - shown[3]).mean() > 0.4
+
+
+def test_cancelling_stops_the_work(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="cancelled"):
+        animate(tmp_path / "c", picture(tmp_path / "p"), Progress(cancelled=lambda: True))
+
+
+def test_the_same_seed_gives_the_same_clip(tmp_path: Path) -> None:
+    source = picture(tmp_path / "p")
+    first, again = (animate(tmp_path / name, source, motion="orbit", seconds=0.5).files[0].path for name in "ab")
+    assert first.read_bytes() == again.read_bytes()

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from dvms.image.service import ImageParams, ImageService
 from dvms.image.storybook import recipe as recipes
-from dvms.image.storybook.compose import compose
+from dvms.image.storybook import sprites, vocabulary
+from dvms.image.storybook.compose import compose, flatten
+from dvms.image.storybook.place import HORIZON
 from dvms.image.storybook.recipe import Recipe
 from dvms.image.storybook.words import understand
 from dvms.service import Input, Job, Progress, Refused, Result
@@ -105,3 +109,78 @@ def test_bad_requests_are_refused_before_any_work(tmp_path: Path) -> None:
             paint(tmp_path, "a cat", **params)
     with pytest.raises(Refused):
         paint(tmp_path, " ")
+
+
+def test_the_sprite_can_be_found_again_in_the_finished_picture() -> None:
+    """Where the subject was put, the finished pixels follow the sprite's own drawing."""
+    scene = compose(Recipe("a panda in a green field", 4, 480, 270))
+    layer = next(layer for layer in scene.layers if layer.name.startswith("sub"))
+    c = scene.canvas
+    box = (layer.x - c.pad, layer.y - c.pad, layer.x - c.pad + layer.image.width, layer.y - c.pad + layer.image.height)
+    shown = np.asarray(flatten(scene).crop(box).convert("L"), np.float64)
+    drawn = np.asarray(layer.image.convert("L"), np.float64)
+    solid = np.asarray(layer.image.getchannel("A")) > 250
+    assert np.corrcoef(shown[solid], drawn[solid])[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("place", sorted(HORIZON))
+def test_every_place_can_be_painted(place: str) -> None:
+    word = {"deep": "underwater", "moon": "on the moon", "mount": "mountains", "sky": "in the sky"}.get(place, place)
+    scene = compose(Recipe(f"a cat, {word}", 2, 192, 128))
+    assert scene.meaning.place == place
+    picture = np.asarray(flatten(scene), np.float32)
+    assert picture.shape == (128, 192, 3)
+    assert 12 < picture.mean() < 243 and picture.std() > 12
+
+
+@pytest.mark.parametrize("style", ["watercolour", "pixel", "poster", "noir", "pastel", "ink"])
+def test_each_style_changes_the_picture(style: str) -> None:
+    plain = np.asarray(flatten(compose(Recipe("a dragon and a castle", 2, 256, 160, "storybook"))), np.float32)
+    styled = np.asarray(flatten(compose(Recipe("a dragon and a castle", 2, 256, 160, style))), np.float32)
+    assert styled.shape == plain.shape
+    assert np.abs(styled - plain).mean() > 5
+    if style == "noir":
+        assert np.abs(styled[..., 0] - styled[..., 2]).mean() < 8
+
+
+@pytest.mark.parametrize(("width", "height"), [(256, 448), (256, 256), (448, 128)])
+def test_any_shape_of_frame(width: int, height: int) -> None:
+    scene = compose(Recipe("three penguins riding a sled in the snow", 1, width, height))
+    assert flatten(scene).size == (width, height)
+
+
+def test_the_word_lists_name_sprites_that_exist() -> None:
+    known = sprites.by_label()
+    named = {label for label in vocabulary.ALIASES.values() if label}
+    named |= {label for label, _ in vocabulary.TOOLS_OF_TRADE.values()} | set(vocabulary.TOOLS_OF_TRADE)
+    assert named <= set(known)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "second", "relation", "first"),
+    [
+        ("an astronaut riding a horse", "horse", "ride", "astronaut"),
+        ("a cat wearing a top hat", "top hat", "wear", "cat"),
+        ("a bear playing the guitar", "guitar", "play", "bear"),
+        ("a mouse in a teacup", "teacup without handle", "inside", "mouse"),
+        ("a cow jumping over a castle", "castle", "over", "cow"),
+        ("a dog holding a red balloon", "balloon", "hold", "dog"),
+    ],
+)
+def test_interactions(prompt: str, second: str, relation: str, first: str) -> None:
+    subjects = understand(prompt).subjects
+    other = next(s for s in subjects if s.sprite.label == second)
+    assert other.relation == relation
+    assert other.to is not None and subjects[other.to].sprite.label == first
+
+
+def test_punctuation_ends_a_relation() -> None:
+    subjects = understand("a sailboat on the sea at dawn, birds").subjects
+    assert [(s.sprite.label, s.relation) for s in subjects] == [("sailboat", None), ("bird", None)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.text(max_size=80), st.integers(0, 2**31 - 1))
+def test_no_prompt_breaks_it(prompt: str, seed: int) -> None:
+    scene = compose(Recipe(prompt, seed, 96, 64))
+    assert flatten(scene).size == (96, 64)

@@ -287,8 +287,6 @@ class _Stage:
         base = 0.50 if k == 0 else 0.40
         if n >= 3:
             base *= 0.88
-        if self.wide < 1.1:
-            base *= 0.86
         tall = natural_height(subject)
         if not any(s.sprite.family in ALIVE for s in self.subjects):
             tall = max(tall, 0.95 * subject.size)  # things that are alone in the picture are its heroes
@@ -296,7 +294,7 @@ class _Stage:
             tall = max(tall, 0.68 * subject.size)
         if self.place.tabletop:
             base, tall = 0.42, max(0.75, min(tall, 1.0))
-        return self.c.height * min(0.82, base * tall)
+        return self.c.unit * min(0.82, base * tall)
 
     def _alone(self, subject: Subject, x: float, height: float, name: str, depth: float, k: int) -> list[Layer]:
         image = scaled(self._picture(subject, k), min(height, self.c.height * 0.86))

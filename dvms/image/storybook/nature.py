@@ -73,7 +73,7 @@ def disc(
     c: Canvas, x: float, y: float, radius: float, colour: Colour, name: str, texture: Array | None = None
 ) -> Layer:
     """A sun or moon with a soft edge; frame units, the radius in heights."""
-    r = radius * c.height
+    r = radius * c.unit
     size = int(2 * r + 6)
     grid_y, grid_x = np.mgrid[0:size, 0:size].astype(np.float32)
     distance = np.hypot(grid_x - size / 2, grid_y - size / 2)
@@ -85,7 +85,7 @@ def disc(
 
 
 def planet(rng: Rng, c: Canvas, x: float, y: float, radius: float, ring: bool) -> Layer:
-    r = radius * c.height
+    r = radius * c.unit
     size = int(2 * r * (1.9 if ring else 1.0) + 6)
     yy, xx = np.mgrid[0:size, 0:size].astype(np.float32)
     dx, dy = (xx - size / 2) / r, (yy - size / 2) / r

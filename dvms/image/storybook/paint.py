@@ -48,6 +48,11 @@ class Canvas:
     def h(self) -> int:
         return self.height + 2 * self.pad
 
+    @property
+    def unit(self) -> float:
+        """What sizes of things are measured in: the height, less in pictures that are taller than wide."""
+        return min(float(self.height), self.width * 1.15)
+
     def x(self, unit: float) -> float:
         return self.pad + unit * self.width
 

@@ -131,7 +131,7 @@ class Place:
                 self.add(nature.clouds(rng, c, p, self.horizon, count))
 
     def _halo(self, radius: float) -> Layer:
-        r = int(radius * self.c.height)
+        r = int(radius * self.c.unit)
         yy, xx = np.mgrid[-r:r, -r:r].astype(np.float32) / r
         alpha = np.clip(1 - np.hypot(xx, yy), 0, 1) ** 2 * 0.55
         return Layer(
@@ -171,7 +171,7 @@ class Place:
             if abs(x - 0.5) < keep_clear / 2:
                 x = x - keep_clear / 2 if x < 0.5 else x + keep_clear / 2
             scale = (size[0] + (size[1] - size[0]) * t) * (0.8 + 0.4 * rng.random())
-            height = max(6, round(scale * c.height / 6) * 6) if c.height > 400 else max(6, round(scale * c.height))
+            height = max(6, round(scale * c.unit / 6) * 6) if c.height > 400 else max(6, round(scale * c.unit))
             if (label, height) not in ready:
                 source = sprites.picture(sprites.by_label()[label].id)
                 w = max(2, round(source.width * height / source.height))

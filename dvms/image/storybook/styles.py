@@ -27,14 +27,23 @@ def _edges(a: Array, radius: float) -> Array:
     return np.asarray(np.clip((np.hypot(gx, gy) + 0.5 * np.hypot(cx, cy)) * 9, 0, 1), np.float32)
 
 
+WORK_HEIGHT = 640
+
+
+def _patches(image: Image.Image, median: int, mode: int) -> Image.Image:
+    """Flat patches of colour with firm edges; worked out on a small copy."""
+    k = min(1.0, WORK_HEIGHT / image.height)
+    small = image.resize((max(8, round(image.width * k)), max(8, round(image.height * k))), Image.Resampling.BOX)
+    unit = small.height / 720
+    flat = small.filter(ImageFilter.MedianFilter(max(3, int(median * unit) | 1)))
+    return flat.filter(ImageFilter.ModeFilter(max(3, int(mode * unit)))).resize(image.size, Image.Resampling.BICUBIC)
+
+
 def watercolour(a: Array, rng: np.random.Generator) -> Array:
     """Flooded patches, darker where they dry, on rough paper."""
     h, w = a.shape[:2]
     unit = h / 720
-    size = max(3, int(7 * unit) | 1)
-    smooth = _f(
-        _u8(a).filter(ImageFilter.MedianFilter(min(size, 9))).filter(ImageFilter.ModeFilter(max(3, int(5 * unit))))
-    )
+    smooth = _f(_patches(_u8(a), 9, 7))
     dx = ((noise(rng, w, h, 40, 2) - 0.5) * 14 * unit).astype(int)
     dy = ((noise(rng, w, h, 40, 2) - 0.5) * 14 * unit).astype(int)
     rows = np.clip(np.arange(h)[:, None] + dy, 0, h - 1)
@@ -67,12 +76,8 @@ def poster(a: Array, rng: np.random.Generator) -> Array:
     """A screen print: few flat inks and a dark line."""
     h = a.shape[0]
     unit = h / 720
-    flat = _u8(a).filter(ImageFilter.MedianFilter(max(3, int(5 * unit) | 1)))
-    inked = _f(
-        flat.quantize(18, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        .convert("RGB")
-        .filter(ImageFilter.ModeFilter(max(3, int(4 * unit))))
-    )
+    few = _patches(_u8(a), 5, 4).quantize(18, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    inked = _f(few.convert("RGB"))
     mean = inked.mean(-1, keepdims=True)
     vivid = np.clip(mean + (inked - mean) * 1.35, 0, 1)
     line = np.clip(_edges(inked, 1.0 * unit) * 1.3 - 0.25, 0, 1)[..., None]
