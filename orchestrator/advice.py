@@ -20,7 +20,9 @@ from nostr.event import Event
 from nostr.key import SecretKey
 from orchestrator.effects import Ask, Review
 from orchestrator.journal import Experience, Journal
+from orchestrator.orders import order_draft
 from orchestrator.run import Attempt, Candidate, Run, Unit
+from orchestrator.values import Unresolved
 
 DELAY_MSAT = 20.0  # what a second of waiting costs
 USUAL_SECONDS = 30.0
@@ -110,10 +112,25 @@ def reviewer(key: SecretKey, relay: str, clock: Clock, *, publish: bool) -> Call
             preimage=attempt.preimage,
             amount_msat=attempt.amount_msat,
             sha256=attempt.artefact.sha256 if attempt.artefact else None,
+            request=_order_again(key, run, unit, attempt),
+            bill=Event.from_dict(attempt.bill) if attempt.bill else None,
         )
         return build_review(key, bought, relay=relay, created_at=clock())
 
     return say
+
+
+def _order_again(key: SecretKey, run: Run, unit: Unit, attempt: Attempt) -> Event | None:
+    """The order as it was sent: an event's id is the hash of its content, so it can be signed once more."""
+    assert attempt.provider is not None
+    try:
+        draft = order_draft(
+            run, unit, attempt.provider, attempt.cap_msat, attempt=attempt.number, at=attempt.ordered_at
+        )
+    except Unresolved:
+        return None
+    event = key.sign(kind=draft.kind, content=draft.content, tags=draft.tags, created_at=draft.created_at)
+    return event if event.id == attempt.request_id else None
 
 
 def _candidate(offer: Offer, known: Known, price: int, excluded: str, factors: dict[str, object]) -> Candidate:

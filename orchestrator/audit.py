@@ -13,7 +13,7 @@ from market.errors import MarketError
 from market.job import Feedback, JobResult
 from market.kinds import RECEIPT, RECIPE, REVIEW
 from market.purchase import proves
-from nostr.event import Event
+from nostr.event import Event, InvalidEvent
 from nostr.filter import Filter
 from nostr.key import SecretKey
 from nostr.pool import Pool
@@ -155,7 +155,7 @@ class _Check:
             free = _amount(tags, "amount") in (0, None)
             self.judge(free, "bill", "free of charge", "paid without a bill")
             return
-        event = self._seen.get(bill_id)
+        event = self._seen.get(bill_id) or _enclosed(tags, bill_id)
         if event is None:
             self.say("grey", "bill", "not on these relays")
             return
@@ -259,6 +259,15 @@ async def _many(pool: Pool, ids: Sequence[str]) -> dict[str, Event]:
     if not wanted:
         return {}
     return {event.id: event for event in await pool.fetch(Filter(ids=wanted, limit=len(wanted)), timeout=5)}
+
+
+def _enclosed(tags: Tags, bill_id: str) -> Event | None:
+    """The bill that a receipt carries, if it is the one it names (the signature is checked like any other)."""
+    try:
+        event = Event.from_json(_value(tags, "bill"))
+    except InvalidEvent:
+        return None
+    return event if event.id == bill_id and event.verify() else None
 
 
 def _value(tags: Tags, name: str) -> str:

@@ -165,7 +165,7 @@ def pay(turn: Turn, unit: Unit, attempt: Attempt, bill: Bill) -> None:
         return
     turn.note(
         "billed", unit, attempt, bill_id=bill.event.id, bolt11=bill.bolt11, payment_hash=bill.payment_hash,
-        amount_msat=bill.amount_msat,
+        amount_msat=bill.amount_msat, event=bill.event.to_dict(),
     )  # fmt: skip
     turn.note("paying", unit, attempt, max_fee_msat=fee)
     turn.do(pay_effect(unit, turn.attempt(unit, attempt)))

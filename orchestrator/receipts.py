@@ -18,7 +18,7 @@ from nostr.event import Event
 from nostr.key import SecretKey
 from orchestrator.run import Attempt, Run, State, Unit
 
-_PRIVATE = frozenset({"amount", "fee", "preimage", "gate", "cost", "price", "time", "judge"})
+_PRIVATE = frozenset({"amount", "fee", "preimage", "gate", "cost", "price", "time", "judge", "bill"})
 
 
 def build_receipts(run: Run, key: SecretKey, *, relay: str, at: int) -> list[Event]:
@@ -43,6 +43,8 @@ def child_tags(run: Run, unit: Unit, attempt: Attempt, relay: str) -> list[list[
         tags.append(["e", attempt.result_id, relay, "result"])
     if attempt.bill_id:
         tags.append(["e", attempt.bill_id, relay, "bill"])
+    if attempt.bill:
+        tags.append(["bill", json.dumps(attempt.bill, ensure_ascii=False, separators=(",", ":"))])
     tags += [["p", attempt.provider.pubkey], ["k", str(run.doc(unit).kind)], ["step", unit.name, str(unit.idx)]]
     tags.append(["status", str(attempt.state), *([attempt.reason] if attempt.reason else [])])
     tags += [["amount", str(attempt.paid_msat - attempt.fee_msat)], ["fee", str(attempt.fee_msat)]]

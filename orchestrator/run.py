@@ -153,6 +153,7 @@ class Attempt:
     request_id: str = ""
     ordered_at: int = 0
     bill_id: str = ""
+    bill: Mapping[str, Any] = field(default_factory=dict)  # the event itself: relays forget bills
     bolt11: str = ""
     payment_hash: str = ""
     amount_msat: int = 0
@@ -466,6 +467,7 @@ def _apply_to_attempt(attempt: Attempt, entry: Entry) -> Attempt:
         case "billed":
             return replace(
                 attempt, state=_forward(attempt, State.BILLED), at=at, bill_id=data["bill_id"], bolt11=data["bolt11"],
+                bill=data.get("event", {}),
                 payment_hash=data["payment_hash"], amount_msat=data["amount_msat"],
             )  # fmt: skip
         case "paying":
