@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 
 from relay import blobs, federation, information
 from relay.connection import Connection
-from relay.core import STATE, Relay, is_loopback
+from relay.core import STATE, Relay, client_ip, is_loopback
 from relay.errors import RelayError, StoreError
 from relay.management import CONTENT_TYPE
 from relay.settings import RelaySettings
@@ -135,15 +135,6 @@ async def _socket(relay: Relay, request: web.Request) -> web.StreamResponse:
         relay.connections.discard(connection)
         connection.end()
     return ws
-
-
-def client_ip(request: web.Request, header: str | None) -> str:
-    """The sender's address; where a proxy is trusted, the last entry of its header: the one it wrote itself."""
-    if header:
-        told = request.headers.get(header, "")
-        if told:
-            return told.rsplit(",", 1)[-1].strip()
-    return request.remote or ""
 
 
 async def serve(

@@ -232,7 +232,7 @@ class Blobs:
         except nip98.Unauthorized as error:
             raise Refusal(401, str(error)) from None
         now, servers = self._relay.clock(), {name.lower() for name in token.values("server")}
-        hosts = {host.rsplit(":", 1)[0] for host in self._relay.hosts_with(request.host)}
+        hosts = {host.rsplit(":", 1)[0] for host in self._relay.hosts_with(self._relay.believable_host(request))}
         if token.kind != AUTH_KIND:
             raise Refusal(401, f"the token has kind {token.kind}, not {AUTH_KIND}")
         if token.created_at > now + _SKEW:

@@ -71,7 +71,7 @@ class Connection:
         self.relay = relay
         self.ip = ip
         self.loopback = loopback
-        self.host = request.host
+        self.host = relay.believable_host(request)
         self.challenge = secrets.token_hex(16)
         self.authed: frozenset[str] = frozenset()
         self.subscriptions: dict[str, Subscription] = {}

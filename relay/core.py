@@ -192,8 +192,18 @@ class Relay:
             return False
         return not source.loopback or self.settings.limit_loopback
 
+    def believable_host(self, request: web.Request) -> str:
+        """The Host header of a request, or "" where it proves nothing.
+
+        A stranger's relay could pass our challenge on and name itself in the header. So once `public_url` says who we
+        are, the header counts only for clients of our own network (containers know us by other names).
+        """
+        if self.settings.public_url and not is_private(client_ip(request, self.settings.proxy_header)):
+            return ""
+        return request.host
+
     def hosts_with(self, asked: str) -> frozenset[str]:
-        """The names this relay answers to: public URL, listening address, and the Host header of the connection."""
+        """The names this relay answers to: public URL, listening address, and `asked`, a believable Host header."""
         names = {host_of(self.settings.public_url or ""), host_of(self.base_url), host_of(f"ws://{asked}")}
         return frozenset(name for name in names if name)
 
@@ -261,6 +271,23 @@ class _Ticket:
 
 STATE: web.AppKey[Relay] = web.AppKey("relay", Relay)
 """Where an application keeps its relay."""
+
+
+def client_ip(request: web.Request, header: str | None) -> str:
+    """The sender's address; where a proxy is trusted, the last entry of its header: the one it wrote itself."""
+    if header:
+        told = request.headers.get(header, "")
+        if told:
+            return told.rsplit(",", 1)[-1].strip()
+    return request.remote or ""
+
+
+def is_private(ip: str) -> bool:
+    """True for addresses that are not of the open internet."""
+    try:
+        return ipaddress.ip_address(ip).is_private
+    except ValueError:
+        return False
 
 
 def is_loopback(ip: str) -> bool:

@@ -64,7 +64,7 @@ class Management:
         """The key that signed the request, for any address under which this relay is reached."""
         value = request.headers.get("Authorization")
         named = nip98.token(value).first("u") or ""
-        if not self._relay.is_own_url(named, request.host):
+        if not self._relay.is_own_url(named, self._relay.believable_host(request)):
             raise nip98.Unauthorized("the u tag names another relay")
         return nip98.verify(value, named, request.method, now=self._relay.clock(), body=body, payload_required=True)
 

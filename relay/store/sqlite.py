@@ -97,7 +97,7 @@ class SQLiteStore:
             self._reader = self._connect(read_only=True)
             self._reader.set_progress_handler(self._count_down, STEPS)
         except sqlite3.Error as error:
-            raise _translated(error) from error
+            raise StoreError(f"can't open the store {self.path}: {error}") from error
         self._thread = threading.Thread(target=self._write_forever, name="relay-write", daemon=True)
         self._thread.start()
 

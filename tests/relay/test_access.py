@@ -46,6 +46,17 @@ async def test_auth_is_checked(start: Start, key: SecretKey) -> None:
         assert not (await client.publish(smuggled))[0]
 
 
+async def test_a_passed_on_challenge_proves_nothing(start: Start, key: SecretKey) -> None:
+    """Another relay hands our challenge to its own user and connects to us under its own name."""
+    relay = await start(public_url="wss://ours.example", proxy_header="X-Real-IP")
+    abroad = {"Host": "theirs.example", "X-Real-IP": "93.184.216.34"}
+    async with relay.client(headers=abroad) as client:
+        assert (await client.authenticate(key, "wss://theirs.example"))[0] is False
+        assert await client.authenticate(key, "wss://ours.example/") == (True, "")
+    async with relay.client(headers={"Host": "relay:7777", "X-Real-IP": "172.18.0.5"}) as client:
+        assert await client.authenticate(key, "ws://relay:7777") == (True, "")
+
+
 async def test_reading_can_ask_for_auth(start: Start, key: SecretKey) -> None:
     relay = await start(auth_to_read=True)
     async with relay.client() as client:
@@ -197,7 +208,9 @@ async def test_a_plug_in_decides_and_its_failure_refuses(start: Start, tmp_path:
 
 async def call(relay: Running, key: SecretKey, method: str, *params: Any, **changes: Any) -> tuple[int, Any]:
     body = orjson.dumps({"method": method, "params": list(params)})
-    header = nip98.header(key, changes.get("url", relay.http), "POST", now=changes.get("now", int(time.time())), body=body)
+    header = nip98.header(
+        key, changes.get("url", relay.http), "POST", now=changes.get("now", int(time.time())), body=body
+    )
     headers = {"Content-Type": "application/nostr+json+rpc", "Authorization": header}
     if "headers" in changes:
         headers |= changes["headers"]

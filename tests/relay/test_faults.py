@@ -141,6 +141,13 @@ async def test_one_store_has_one_relay(tmp_path: Path) -> None:
         RelayProcess(tmp_path)
 
 
+async def test_a_store_that_is_none_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "relay").mkdir()
+    (tmp_path / "relay" / "relay.db").write_bytes(b"not a database" * 1000)
+    with pytest.raises(AssertionError, match="can't open the store"):
+        RelayProcess(tmp_path)
+
+
 async def test_sighup_reloads(tmp_path: Path, key: SecretKey) -> None:
     with relay_process(tmp_path) as relay:
         async with aiohttp.ClientSession() as session, session.ws_connect(relay.url) as ws:
