@@ -27,6 +27,7 @@ from orchestrator.effects import Pay
 from orchestrator.errors import CapReached, OrchestratorError
 from orchestrator.recipe import Recipe
 from orchestrator.run import Artefact, Entry, Run, UnitKey, rebuild
+from wallet import bolt11
 
 SCHEMA = """
 CREATE TABLE run (
@@ -63,6 +64,10 @@ CREATE TABLE outcome (
   at INTEGER NOT NULL, PRIMARY KEY (run, step, idx, attempt)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX outcome_provider ON outcome(provider, kind);
+CREATE TABLE royalty (
+  run TEXT NOT NULL, author TEXT NOT NULL, amount_msat INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (run, author)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX one_royalty ON payment(party) WHERE direction = 'royalty' AND state = 'intent';
 CREATE TABLE shelf (d TEXT PRIMARY KEY, event TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE refusal (request TEXT PRIMARY KEY, reason TEXT NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE refund_due (
@@ -323,6 +328,66 @@ class Journal:
 
     async def refunds_due(self) -> list[sqlite3.Row]:
         return await self.db.fetch("SELECT * FROM refund_due WHERE state != 'paid' ORDER BY at")
+
+    # --- royalties --------------------------------------------------------------------------------------------------
+
+    async def owe_royalties(self, run_id: str, shares: Sequence[tuple[str, int]]) -> None:
+        """Once a run and author."""
+        rows = [(run_id, author, msat, self._clock()) for author, msat in shares]
+        await self.db.write(lambda conn: conn.executemany("INSERT OR IGNORE INTO royalty VALUES (?,?,?,?)", rows))
+
+    async def without_royalty(self) -> list[str]:
+        """Delivered runs of the last month with a margin and no royalty row."""
+        rows = await self.db.fetch(
+            "SELECT id FROM run WHERE state = 'delivered' AND received_msat > spent_msat AND ended_at > ?"
+            " AND id NOT IN (SELECT run FROM royalty)",
+            (self._clock() - 30 * DAY,),
+        )
+        return [row["id"] for row in rows]
+
+    async def royalties_due(self) -> list[tuple[str, int]]:
+        """(author, msat) owed and not paid; what is under way still counts as due."""
+        rows = await self.db.fetch(
+            "SELECT author, sum(amount_msat) - (SELECT coalesce(sum(payment.amount_msat), 0) FROM payment"
+            " WHERE party = author AND direction = 'royalty' AND state = 'settled') AS msat"
+            " FROM royalty GROUP BY author"
+        )
+        return [(row["author"], row["msat"]) for row in rows if row["msat"] > 0]
+
+    async def open_royalty(self, author: str) -> sqlite3.Row | None:
+        """The royalty payment of an author whose outcome is not known."""
+        return await self.db.fetch_one(
+            "SELECT * FROM payment WHERE party = ? AND direction = 'royalty' AND state = 'intent'", (author,)
+        )
+
+    async def royalty_intent(self, author: str, invoice: str, amount_msat: int) -> bool:
+        """Write the intent; False where one is open, or the invoice is not new or over another amount."""
+        try:
+            read = bolt11.decode(invoice)
+        except bolt11.InvalidInvoice:
+            return False
+        if read.amount_msat != amount_msat:
+            return False
+        values = (read.payment_hash, author, read.text, amount_msat, 1000 + amount_msat // 100, self._clock())
+        return bool(
+            await self.db.write(
+                lambda conn: (
+                    conn.execute(
+                        "INSERT OR IGNORE INTO payment VALUES (?,'royalty','','',0,0,?,?,?,?,0,'intent','','',?)",
+                        values,
+                    ).rowcount
+                )
+            )
+        )
+
+    async def royalty_outcome(self, author: str, payment_hash: str, *, settled: bool, fee_msat: int) -> None:
+        state = "settled" if settled else "failed"
+        await self.db.write(
+            lambda conn: conn.execute(
+                "UPDATE payment SET state = ?, fee_msat = ? WHERE payment_hash = ? AND party = ?",
+                (state, fee_msat, payment_hash, author),
+            )
+        )
 
     # --- one turn ---------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ class OrchestratorSettings(BaseModel):
     max_margin: float = Field(2.0, ge=0, le=20, description="margin that the risk of loss can raise it to at most")
     loss_chance: float = Field(0.05, gt=0, lt=1, description="share of runs that may end at a loss")
     insurance: float = Field(0.3, ge=0, le=5, description="how far a run may cost more than its price before it stops")
+    royalty: float = Field(0.1, ge=0, le=1, description="share of the margin for the authors of a recipe not our own")
     quote_seconds: int = Field(600, ge=30, description="how long a quote can be paid")
 
     max_runs: int = Field(8, ge=1, description="composites at once; the price rises as this fills up")

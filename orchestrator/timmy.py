@@ -31,6 +31,7 @@ from orchestrator.effects import Ask, Cancel, Open
 from orchestrator.errors import InputError, OrchestratorError, QuoteError
 from orchestrator.hands import Files, TimmysHands
 from orchestrator.journal import Experience, Journal
+from orchestrator.payout import Addresses, pay_royalties, shares
 from orchestrator.price import Line, Quote, quote
 from orchestrator.recipe import Recipe
 from orchestrator.run import Run, Terms
@@ -302,6 +303,19 @@ class Timmy:
             await witness.listen_to(sellers - {self.key.public}, self.key.public)
             await asyncio.sleep(LEARN_SECONDS if sellers else 10)
 
+    async def share(self, addresses: Addresses) -> None:
+        """Every so often: note what authors of recipes have earned, and pay what can be paid."""
+        while True:
+            for run_id in await self.journal.without_royalty():
+                run = await self.journal.load(run_id)
+                recipe = self.events.get(run.recipe.d) if run else None
+                if run is not None and recipe is not None:
+                    await self.journal.owe_royalties(run_id, shares(run, recipe, self.settings.royalty))
+            paid = await pay_royalties(self.journal, self._till, addresses)
+            if paid:
+                log.info("%d royalties paid", paid)
+            await asyncio.sleep(LEARN_SECONDS)
+
     async def tidy(self, files: Files) -> None:
         """Once a day: artefacts that nobody asked for in a while go."""
         while True:
@@ -339,7 +353,8 @@ async def opened(
             directory.watch()
             stack.push_async_callback(directory.close)
             files = Files(folder / "files")
-            till = Till(purse, clock)
+            addresses = Addresses(pool, purse.caps.network, clock, allow_hosts=settings.allow_hosts)
+            till = Till(purse, clock, resolve=addresses.invoice)
             till.start()
             stack.push_async_callback(till.close)
 
@@ -388,6 +403,7 @@ async def opened(
             started = asyncio.Event()
             tasks = [asyncio.create_task(timmy.listen(started)), asyncio.create_task(timmy.tidy(files))]
             tasks.append(asyncio.create_task(timmy.learn(witness)))
+            tasks.append(asyncio.create_task(timmy.share(addresses)))
             if settings.announce:
                 tasks.append(asyncio.create_task(storefront.run()))
             stack.push_async_callback(_stop, tasks)

@@ -61,9 +61,9 @@ def books(
 
     from wallet.msat import show
 
-    runs, totals, due = asyncio.run(_read_books(data_dir(data), limit))
+    runs, totals, due, owed = asyncio.run(_read_books(data_dir(data), limit))
     if as_json:
-        print_json({"runs": runs, "totals": totals, "refunds_due": due})
+        print_json({"runs": runs, "totals": totals, "refunds_due": due, "royalties_due": owed})
         return
     table = Table("run", "recipe", "state", "price", "costs", "margin", "why")
     for row in runs:
@@ -77,11 +77,16 @@ def books(
         f"took {show(totals['taken_msat'])}, spent {show(totals['spent_msat'])}, "
         f"margin {show(totals['taken_msat'] - totals['spent_msat'])}"
     )
+    for author, msat in owed:
+        out.print(f"royalty owed: {show(msat)} to {author[:8]}")
     for row in due:
         out.print(f"refund due: {show(row['amount_msat'])} to {row['buyer'][:8]} for run {row['run'][:8]}")
 
 
-async def _read_books(folder: Path, limit: int) -> tuple[list[dict[str, Any]], dict[str, Any], list[dict[str, Any]]]:
+Rows = list[dict[str, Any]]
+
+
+async def _read_books(folder: Path, limit: int) -> tuple[Rows, dict[str, Any], Rows, list[tuple[str, int]]]:
     from orchestrator.journal import Journal
 
     path = folder / "orchestrator" / "timmy.db"
@@ -94,6 +99,7 @@ async def _read_books(folder: Path, limit: int) -> tuple[list[dict[str, Any]], d
             [dict(row) for row in await journal.books(limit)],
             dict(totals) if totals else {},
             [dict(row) for row in await journal.refunds_due()],
+            await journal.royalties_due(),
         )
     finally:
         await journal.close()

@@ -29,6 +29,7 @@ MODES: dict[str, Callable[[], list[Provider]]] = {
     "struggles": lambda: crowd(image="error", music="bad", text="dear"),
     "fails": lambda: [p for p in crowd() if p.name != "video"] + [Provider("video", 5203, 10_000, "bad")],
     "prepaid": crowd,
+    "sealed": crowd,
 }
 
 
@@ -70,7 +71,7 @@ def live(folder: Path, mode: str, deadly: int | None) -> tuple[int | None, list[
 async def _life(folder: Path, mode: str, points: Points) -> None:
     timmy = Timmy(folder, MODES[mode](), hold=mode != "prepaid", point=points)
     async with timmy:
-        run_id = await timmy.sell(price_msat=PRICE, hedge=False)
+        run_id = await timmy.sell(price_msat=PRICE, hedge=False, sealed=mode == "sealed")
         await timmy.until_over(run_id, LIFE_SECONDS)
 
 
@@ -103,7 +104,7 @@ def check(folder: Path, mode: str) -> list[str]:
     ).fetchall()
     if paid_jobs:
         wrong.append("an order was paid twice")
-    if mode in ("delivers", "locks", "prepaid") and world.spent() != 70_000:
+    if mode in ("delivers", "locks", "prepaid", "sealed") and world.spent() != 70_000:
         wrong.append(f"bought something twice: {world.spent()} msat instead of 70000")
     wrong += _journal(folder)
     world.db.close()

@@ -26,7 +26,8 @@ def sweep(mode: str, first: int, stride: int, base: Path) -> subprocess.Popen[st
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("mode", "stride"), [("delivers", 2), ("locks", 8), ("struggles", 8), ("fails", 8), ("prepaid", 8)]
+    ("mode", "stride"),
+    [("delivers", 2), ("locks", 10), ("struggles", 10), ("fails", 10), ("prepaid", 10), ("sealed", 10)],
 )
 def test_killed_anywhere_it_ends_in_one_delivery_or_one_refund(mode: str, stride: int) -> None:
     """Two processes share the points: with stride 2 every one of them is met."""

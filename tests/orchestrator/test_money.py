@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.journal import Limits
+from orchestrator.payout import pay_royalties, shares
 from orchestrator.run import Phase, State
+from orchestrator.storefront import recipe_event
 from tests.orchestrator.test_runs import portraits, results
-from tests.orchestrator.world import TIMMY, Provider, Timmy, WorldWallet, crowd
+from tests.orchestrator.world import TIMMY, Provider, Timmy, WorldWallet, crowd, key_of
 from wallet.interface import Outcome, PayResult, WalletRefused, WalletUnreachable
 
 BROKEN = [p for p in crowd() if p.name != "video"] + [Provider("video", 5203, 1_000, "error")]
@@ -117,3 +119,27 @@ async def test_the_daily_limit_holds_for_all_runs_together(tmp_path: Path) -> No
         assert timmy.world.spent() <= 60_000
         assert {run.phase for run in runs} <= {Phase.DELIVERED, Phase.REFUNDED}
         assert len(results(timmy)) == sum(run.phase is Phase.DELIVERED for run in runs) < 3
+
+
+async def test_the_author_of_a_recipe_has_a_share_of_the_margin_once(tmp_path: Path) -> None:
+    author, forker = key_of("author"), TIMMY
+    origin = recipe_event(author, portraits(), at=1)
+    fork = recipe_event(forker, portraits(), at=2, parent=origin)
+    async with Timmy(tmp_path, crowd()) as timmy:
+        run = await timmy.until_over(await timmy.sell(portraits()))
+        margin = run.received_msat - run.spent_msat
+        assert shares(run, fork, 0.1) == [(author.public, margin // 10)]
+        assert shares(run, recipe_event(TIMMY, portraits(), at=3), 0.1) == []  # our own recipe
+        for _ in range(2):
+            await timmy.journal.owe_royalties(run.id, shares(run, fork, 0.1))
+
+        class Addresses:
+            async def invoice(self, target: str, person: str, msat: int) -> str | None:
+                return timmy.world.invoice("author", msat)
+
+        for expected in (1, 0):
+            assert await pay_royalties(timmy.journal, timmy.till, Addresses()) == expected  # type: ignore[arg-type]
+        paid = timmy.world.db.execute(
+            "SELECT moved.msat FROM invoice JOIN moved USING(hash) WHERE owner = 'author'"
+        ).fetchall()
+        assert paid == [(margin // 10 - margin // 10 % 1000,)]
