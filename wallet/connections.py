@@ -58,6 +58,7 @@ class Scope(StrEnum):
     HOLD = "hold"
     NOTIFY = "notify"
     ADMIN = "admin"
+    ADDRESS = "address"  # invoices for any account of the box
 
 
 class Renewal(StrEnum):

@@ -71,6 +71,7 @@ class MakeInvoice(Params):
     description_hash: Hash | None = None
     expiry: int | None = Field(None, gt=0, le=365 * _DAY)
     metadata: Any = None
+    account: str | None = Field(None, max_length=64)
 
 
 class MakeHoldInvoice(MakeInvoice):
@@ -201,7 +202,7 @@ async def _invoice(service: "WalletService", call: Call, given: MakeInvoice, pay
     if given.description is not None and len(given.description.encode()) > 639:
         raise NwcError("OTHER", "description: longer than 639 bytes", certain=True)
     bill = await service.bank.make_invoice(
-        call.connection.account,
+        await _payee(service, call, given.account),
         given.amount,
         description=given.description if given.description_hash is None else None,
         description_hash=given.description_hash,
@@ -212,6 +213,17 @@ async def _invoice(service: "WalletService", call: Call, given: MakeInvoice, pay
         claim=call.claim,
     )
     return nip47.result_text(call.method, nip47.invoice_object(bill))
+
+
+async def _payee(service: "WalletService", call: Call, name: str | None) -> int:
+    """The account an invoice is for: the connection's own, or with scope `address` any that is somebody's."""
+    if name is None:
+        return call.connection.account
+    if not call.connection.may(Scope.ADDRESS):
+        raise NwcError("RESTRICTED", "this connection makes invoices for its own account only", certain=True)
+    if name in (*books.WORLD, books.TRANSIT):
+        raise NwcError("OTHER", f"{name} is nobody's account", certain=True)
+    return await service.bank.db.write(lambda conn: books.open_account(conn, name, service.clock()))
 
 
 async def pay_invoice(service: "WalletService", call: Call) -> str | None:
@@ -412,7 +424,7 @@ METHODS: Mapping[str, Method] = {
     "get_info": Method(get_info),
     "get_balance": Method(get_balance, (Scope.READ,)),
     "get_budget": Method(get_budget),
-    "make_invoice": Method(make_invoice, (Scope.RECEIVE,), changes=True),
+    "make_invoice": Method(make_invoice, (Scope.RECEIVE, Scope.ADDRESS), changes=True),
     "pay_invoice": Method(pay_invoice, (Scope.PAY,), changes=True),
     "lookup_invoice": Method(lookup_invoice, (Scope.READ, Scope.RECEIVE, Scope.PAY)),
     "list_transactions": Method(list_transactions, (Scope.READ,)),

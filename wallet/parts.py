@@ -18,10 +18,13 @@ class Part:
     guest: bool = False
 
 
+ADDRESSES = "addresses"  # the connection behind the Lightning addresses of this node
+
 PARTS: Mapping[str, Part] = {
     "owner": Part("owner", _ALL),
     "operator": Part("owner", _ALL),
     "guests": Part("owner", frozenset({Scope.PAY, Scope.READ}), guest=True),
+    ADDRESSES: Part("owner", frozenset({Scope.ADDRESS})),
     "orchestrator": Part("timmy"),
     "text": Part("text"),
     "image": Part("image"),
@@ -32,3 +35,11 @@ PARTS: Mapping[str, Part] = {
     "feed": Part("feed"),
     "human": Part("human"),
 }
+
+
+def accounts() -> dict[str, str]:
+    """Account -> the part whose key it trades under."""
+    found: dict[str, str] = {}
+    for name, part in PARTS.items():
+        found.setdefault(part.account, name)
+    return found

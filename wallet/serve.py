@@ -20,6 +20,7 @@ from wallet.parts import PARTS, Part
 from wallet.sending import Policy
 from wallet.service import WalletService
 from wallet.settings import WalletSettings
+from wallet.zaps import Receipts
 
 log = logging.getLogger("wallet")
 
@@ -71,7 +72,8 @@ async def running(
             await provide(
                 service, folder / "connections", settings.parts, guest_budget_msat=settings.guest_budget * 1000
             )
-            yield service
+            async with Receipts(bank, pool, key, clock=clock):
+                yield service
 
 
 async def _float(bank: Bank, settings: WalletSettings) -> None:

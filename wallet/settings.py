@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from wallet.backends import KINDS
-from wallet.parts import PARTS
+from wallet.parts import PARTS, accounts
 
 
 class WalletSettings(BaseModel):
@@ -29,6 +29,10 @@ class WalletSettings(BaseModel):
     relays: list[str] = Field(
         default_factory=list,
         description="further relays on which outside apps reach this wallet; connection URIs name them too",
+    )
+    addresses: list[str] = Field(
+        default_factory=lambda: list(accounts()),
+        description="accounts that have a Lightning address, NAME@ this node's host; [] for none",
     )
     fee_percent: float = Field(1.0, ge=0, le=50, description="most that routing may cost, in percent of the amount")
     fee_floor: int = Field(10, ge=0, description="routing may always cost this many sat")

@@ -148,20 +148,29 @@ def invoice(
 @app.command()
 def pay(
     ctx: typer.Context,
-    invoice: Annotated[str, typer.Argument(help="A BOLT 11 invoice.")],
+    invoice: Annotated[
+        str, typer.Argument(help="A BOLT 11 invoice, a Lightning address (ann@example.com) or an LNURL.")
+    ],
+    amount: Annotated[int | None, typer.Argument(help="Amount in sat, for an address or LNURL.", min=1)] = None,
+    comment: Annotated[str, typer.Option("--comment", help="A word to the payee of an address.")] = "",
     max_fee: Annotated[int | None, typer.Option("--max-fee", help="Most to pay for routing, in sat.")] = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait for the outcome.")] = 60,
     data: DataOption = None,
     wallet: WalletOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Pay an invoice, once."""
+    """Pay an invoice, once, or a Lightning address."""
     from wallet.interface import Outcome
+    from wallet.lnurl import looks_payable
     from wallet.msat import show
+
+    if looks_payable(invoice) and amount is None:
+        raise UsageComplaint("how much? give the amount in sat after the address")
 
     async def work(w: Any) -> None:
         limit = None if max_fee is None else max_fee * 1000
-        result = await w.pay_invoice(invoice, max_fee_msat=limit, timeout=timeout)
+        bill = await _bill_of(invoice, amount, comment, w.caps.network) if looks_payable(invoice) else invoice
+        result = await w.pay_invoice(bill, max_fee_msat=limit, timeout=timeout)
         if json:
             print_json(
                 {"outcome": result.outcome.value, "payment_hash": result.payment_hash, "preimage": result.preimage,
@@ -178,6 +187,21 @@ def pay(
             )
 
     _ask(_folder(ctx, data), wallet, work)
+
+
+async def _bill_of(place: str, sat: int | None, comment: str, network: str) -> str:
+    """An invoice of an address. The person at the keyboard wrote the host, so it may be one of the own network."""
+    from urllib.parse import urlsplit
+
+    from nostr.clock import system_clock
+    from wallet import lnurl
+
+    own = [urlsplit(lnurl.pay_url(place)).netloc]
+    offer = await lnurl.ask(place, allow_hosts=own)
+    bill = await lnurl.invoice_for(
+        offer, (sat or 0) * 1000, network=network, now=system_clock(), comment=comment, allow_hosts=own
+    )
+    return bill.text
 
 
 @app.command()
