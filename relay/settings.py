@@ -137,7 +137,7 @@ class RelaySettings(BaseModel):
         default=SEARCHED_KINDS, description="kinds in the full-text index (NIP-50); read at the start"
     )
     query_seconds: float = Field(default=5, gt=0, description="longest time for one query; read at the start")
-    cache_mb: int = Field(default=32, ge=1, description="page cache of the database, for writing and reading each; read at the start")
+    cache_mb: int = Field(default=32, ge=1, description="page cache for writing, and for reading; read at the start")
     reader_threads: int = Field(default=2, ge=1, le=32, description="threads for slow queries; read at the start")
     max_sync_events: int = Field(default=500_000, ge=0, description="events of one negentropy sync (NIP-77); 0 = off")
     retention: list[Retention] = Field(default_factory=list, description="what is removed, by kind and age or number")
