@@ -213,11 +213,12 @@ class Timmy:
         )
 
     def _recipe_of(self, request: JobRequest) -> Recipe:
-        """Named by a parameter `recipe` (name, address, event id) or by the `a` tag of recipe or announcement.
+        """Named by a parameter `recipe` (name, address, event id), or by an `a` or `e` tag of recipe or announcement.
 
         Where only one is sold, that one.
         """
         named = {*request.params.get("recipe", []), *request.event.values("a")}
+        named |= {tag[1] for tag in request.event.tagged("e") if len(tag) > 3 and tag[3] == "recipe"}
         if not named and len(self.recipes) == 1:
             return next(iter(self.recipes.values()))
         for d, recipe in self.recipes.items():

@@ -240,9 +240,8 @@ def recipe_check(name: RecipeArgument, data: DataOption = None, as_json: JsonOpt
     if as_json:
         print_json({"d": found.d, "order": list(found.order), "output": found.output, "mime": found.output_mime})
         return
-    out.print(
-        f"[bold]{found.doc.title}[/] ({found.d}): {' -> '.join(found.order)}, gives {found.output_mime}. It fits."
-    )
+    words = f"[bold]{found.doc.title}[/] ({found.d}): {' -> '.join(found.order)}, gives {found.output_mime}. It fits."
+    out.print(words, soft_wrap=True)
 
 
 @recipe.command("new")
