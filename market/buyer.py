@@ -73,6 +73,7 @@ OnUpdate = Callable[[Update], Awaitable[None] | None]
 Answer = Bill | JobResult
 Choose = Callable[[Sequence[Answer]], Answer]
 Reviewer = Callable[[Purchase], Iterable[Event]]
+Inspect = Callable[[Order, Fetched], Awaitable[tuple[str, str] | None]]
 
 
 class _End(Exception):
@@ -96,13 +97,25 @@ class _Run:
     paid: PayResult | None = None
     locked: bool = False  # the payment was pending: money is held, not yet taken
     cancelled: bool = False
+    result: JobResult | None = None
+    fetched: Fetched | None = None
+
+    def facts(self) -> dict[str, object]:
+        """What goes into the purchase's row at its end."""
+        made: dict[str, object] = {"provider": self.order.provider}
+        if self.result is not None:
+            made["result"] = self.result.event.to_json()
+        if self.fetched is not None:
+            made |= {"path": str(self.fetched.path), "mime": self.fetched.mime, "sha256": self.fetched.sha256}
+        return made
 
 
 class Buyer:
     """Buys with one key, one wallet and one database. Enter it; `pool` and `wallet` are the caller's to enter.
 
     `files` is the folder for downloads. `allow_hosts` may lie on private addresses (this node's own file server).
-    `review` turns an ended purchase into the events that tell the world, published with it.
+    `review` turns an ended purchase into the events that tell the world, published with it. `inspect` looks into a
+    bought file and names the gate it fails, with words for people.
     """
 
     def __init__(
@@ -117,10 +130,12 @@ class Buyer:
         allow_hosts: Collection[str] = (),
         limits: Limits = RESULT,
         review: Reviewer | None = None,
+        inspect: Inspect | None = None,
     ) -> None:
         self.key, self.pool, self.wallet, self.clock = key, pool, wallet, clock
         self.purchases = Purchases(db, key)
         self._db, self._files, self._allow, self._limits, self._review = db, files, tuple(allow_hosts), limits, review
+        self._inspect = inspect
         self._outbox = Outbox(db, pool, clock)
         self._payer = Payer(wallet, self.purchases, clock)
         self._runs: dict[str, _Run] = {}
@@ -253,9 +268,9 @@ class Buyer:
                         else:
                             result = answer
                     result = result or await self._result(run)
-                    fetched = await self._receive(run, result)
+                    await self._receive(run, result)
                     await self._pay_afterwards(run, result)
-                    return await self._delivered(run, result, fetched, out)
+                    return await self._delivered(run, result, out)
                 except _End as end:
                     return await self._ended(run, end)
         finally:
@@ -450,16 +465,16 @@ class Buyer:
 
     # -- goods ----------------------------------------------------------------------------------------------------
 
-    async def _receive(self, run: _Run, result: JobResult) -> Fetched | None:
-        """Download and check the first file of a result; None for an answer in text."""
-        media = links(result)
+    async def _receive(self, run: _Run, result: JobResult) -> None:
+        """Download and check the first file of a result; an answer in text has none."""
+        run.result, media = result, links(result)
         if not media or not (wanted_file(run.order.request) or result.content.strip() == media[0].url):
-            return None
+            return
         for wait in (1, 3, 9, 0):
             left = run.order.deadline - self.clock()
             limits = Limits(self._limits.max_bytes, max(5.0, min(self._limits.seconds, left)), self._limits.redirects)
             try:
-                fetched = await fetch(
+                run.fetched = fetched = await fetch(
                     media[0].url,
                     limits,
                     allow_loopback_hosts=self._allow,
@@ -467,6 +482,8 @@ class Buyer:
                     sha256=media[0].sha256 or None,
                 )
                 check_file(run.order, media[0], fetched)
+                if self._inspect is not None and (fault := await self._inspect(run.order, fetched)) is not None:
+                    raise ResultRefused(f"the file fails its gate: {fault[0]} ({fault[1]})", fault[0])
             except FetchFailed as error:
                 if wait == 0 or left <= wait:
                     raise await self._bad_goods(run, result, Refusal.NOT_FETCHED, error.reason) from None
@@ -477,8 +494,7 @@ class Buyer:
             except ResultRefused as error:
                 raise await self._bad_goods(run, result, error.kind, error.reason) from None
             else:
-                return fetched
-        raise AssertionError("the last try returns or raises")
+                return
 
     async def _bad_goods(self, run: _Run, result: JobResult, kind: str, reason: str) -> _End:
         await self.purchases.note_incident(run.order.id, result.event, kind, reason, self.clock())
@@ -486,23 +502,16 @@ class Buyer:
 
     # -- ends -----------------------------------------------------------------------------------------------------
 
-    async def _delivered(self, run: _Run, result: JobResult, fetched: Fetched | None, out: Path | None) -> Purchase:
+    async def _delivered(self, run: _Run, result: JobResult, out: Path | None) -> Purchase:
         await self._settle(run, SETTLE_SECONDS)
-        facts: dict[str, object] = {
-            "result": result.event.to_json(),
-            "provider": run.order.provider,
-            "refusal": None,
-            "reason": None,
-        }
-        if fetched is not None:
-            facts = {**facts, "path": str(fetched.path), "mime": fetched.mime, "sha256": fetched.sha256}
         if out is not None:
-            await asyncio.to_thread(_copy, fetched, result, out)
-        return await self._close(run, State.DELIVERED, "delivered", facts)
+            await asyncio.to_thread(_copy, run.fetched, result, out)
+        return await self._close(run, State.DELIVERED, "delivered", {**run.facts(), "refusal": None, "reason": None})
 
     async def _ended(self, run: _Run, end: _End) -> Purchase:
-        facts = {"refusal": end.refusal, "reason": end.reason, "provider": run.order.provider}
-        return await self._close(run, end.state, end.reason, facts)
+        return await self._close(
+            run, end.state, end.reason, {**run.facts(), "refusal": end.refusal, "reason": end.reason}
+        )
 
     async def _close(self, run: _Run, state: State, message: str, facts: Mapping[str, object]) -> Purchase:
         now = self.clock()
@@ -552,8 +561,8 @@ class Buyer:
             for event in events:
                 with suppress(ResultRefused):
                     result = check_result(bought.order, event, self.key)
-                    fetched = await self._receive(_late(run, self.clock()), result)
-                    return await self._delivered(run, result, fetched, None)
+                    await self._receive(_late(run, self.clock()), result)
+                    return await self._delivered(run, result, None)
         except (RelayUnreachable, RelayRefused, _End) as error:
             log.info("%s: still nothing: %s", bought.id[:8], error)
         return bought

@@ -24,6 +24,7 @@ from market.review import build_rank_profile, build_ranks, build_recommendation,
 from market.tags import is_http_url
 from market.witness import Witness, zap_keys
 from node import home
+from node.commands.market_gate import inspect, rechecker
 from node.commands.market_view import BuyView, jobs_table, offer_json, purchase_json, receipt_of, services_table
 from node.context import DataOption, JsonOption, RelayOption, data_dir, err, out, print_json, relay_urls
 from node.errors import NotDone, Unavailable, UsageComplaint
@@ -55,7 +56,9 @@ WalletOption = Annotated[
 def services(
     kind: Annotated[str | None, typer.Option("--kind", help="Only this kind of job: a number or a name.")] = None,
     alive: Annotated[bool, typer.Option("--alive", help="Leave out sellers without a recent heartbeat.")] = False,
-    why: Annotated[bool, typer.Option("--why", help="Say where each score comes from.")] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="Say where each score comes from; re-runs gates that complaints name.")
+    ] = False,
     publish_ranks: Annotated[
         bool, typer.Option("--publish-ranks", help="Publish these scores for others (NIP-85), by the node's score key.")
     ] = False,
@@ -71,7 +74,7 @@ def services(
     number = _kind_number(kind) if kind is not None else None
     if recommend is not None:
         asyncio.run(_recommend(folder, relay_urls(folder, relay), _pubkey(recommend)))
-    found = asyncio.run(_services(folder, relay_urls(folder, relay), number, publish_ranks))
+    found = asyncio.run(_services(folder, relay_urls(folder, relay), number, publish_ranks, recheck=why))
     found = [(offer, score) for offer, score in found if offer.alive or not alive]
     if as_json:
         print_json([offer_json(offer, score) for offer, score in found])
@@ -242,15 +245,20 @@ class _Shop:
         return min(offers, key=cost)
 
 
-async def _look_around(pool: Pool, purchases: Purchases, key: SecretKey, own: Iterable[str], kind: int | None) -> _Shop:
-    """Announcements, reviews and follow lists of all relays, and our own ledger."""
+async def _look_around(
+    pool: Pool, purchases: Purchases, key: SecretKey, own: Iterable[str], kind: int | None, *, recheck: bool = False
+) -> _Shop:
+    """Announcements, reviews and follow lists of all relays, and our own ledger.
+
+    `recheck` runs failed gates of complaints again, which downloads and decodes a few files.
+    """
     directory = Directory(pool)
     try:
         await directory.load(None if kind is None else [kind])
     except RelayUnreachable as error:
         raise Unavailable(f"no relay answers: {error}") from None
     directory.stats = await purchases.stats()
-    witness = Witness(pool)
+    witness = Witness(pool, recheck=rechecker([_http(url) for url in pool.relays]) if recheck else None)
     found = directory.offers()
     keys = await zap_keys({offer.provider: offer.announcement.lud16 for offer in found if offer.announcement.lud16})
     await witness.listen_to({offer.provider for offer in found}, key.public, payee_keys=keys)
@@ -343,14 +351,15 @@ def _head(path: Path) -> bytes:
 
 
 async def _services(
-    folder: Path, relays: Sequence[str], kind: int | None, publish_ranks: bool
+    folder: Path, relays: Sequence[str], kind: int | None, publish_ranks: bool, recheck: bool = False
 ) -> list[tuple[Offer, Score]]:
     key = home.owner_key(folder)
     db = await Database.open(folder / "market" / "market.db", MIGRATIONS)
     try:
         async with Pool(relays, key=key) as pool:
             purchases = Purchases(db, key)
-            shop = await _look_around(pool, purchases, key, home.public_keys(folder).values(), kind)
+            own = home.public_keys(folder).values()
+            shop = await _look_around(pool, purchases, key, own, kind, recheck=recheck)
             found = [(offer, shop.book.score(offer.provider, offer.kind)) for offer in shop.directory.offers(kind)]
             if publish_ranks:
                 await _publish_ranks(folder, pool, [score for _, score in found], await purchases.stats())
@@ -491,6 +500,7 @@ async def _buyer(folder: Path, relays: Sequence[str], wallet: str | None, review
                     files=folder / "market" / "files",
                     allow_hosts=[_http(url) for url in relays],
                     review=tell,
+                    inspect=inspect,
                 ) as buyer,
             ):
                 yield buyer

@@ -1,6 +1,7 @@
 """Purchases from providers of every kind, over a real relay, with money of a fake bank."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from market.buyer import MIGRATIONS, Buyer, Update
+from market.buyer import MIGRATIONS, Buyer, Inspect, Update
+from market.fetch import Fetched
 from market.job import JobInput
+from market.purchase import Order
 from market.purchases import Purchase, State
+from market.review import review_of
 from nostr.clock import system_clock
 from nostr.database import Database
 from nostr.key import SecretKey
@@ -35,13 +39,17 @@ class Market:
         return FakeProvider(self.relay.url, self.seller, **facts)
 
     @asynccontextmanager
-    async def buyer(self, allow_hosts: Sequence[FileServer] = ()) -> AsyncIterator[Buyer]:
+    async def buyer(
+        self, allow_hosts: Sequence[FileServer] = (), inspect: Inspect | None = None
+    ) -> AsyncIterator[Buyer]:
         hosts = [server.url for server in allow_hosts]
         db = await Database.open(self.folder / "market.db", MIGRATIONS)
         try:
             async with (
                 Pool([self.relay.url], key=self.key) as pool,
-                Buyer(self.key, pool, self.wallet, db=db, files=self.folder / "files", allow_hosts=hosts) as buyer,
+                Buyer(
+                    self.key, pool, self.wallet, db=db, files=self.folder / "files", allow_hosts=hosts, inspect=inspect
+                ) as buyer,
             ):
                 yield buyer
         finally:
@@ -160,6 +168,20 @@ async def test_bad_goods_are_rejected(market: Market, mood: str, refusal: str) -
     assert bought.state is State.REJECTED
     assert bought.refusal == refusal
     assert market.spent == 5_000
+
+
+async def test_a_file_that_fails_a_gate_is_rejected_on_these_grounds(market: Market) -> None:
+    async def blank(order: Order, fetched: Fetched) -> tuple[str, str] | None:
+        return "not blank", "contrast 0.0"
+
+    provider = market.provider(kind=5100)
+    async with provider, market.buyer(allow_hosts=[provider.files], inspect=blank) as buyer:
+        order = buyer.order(5100, [JobInput("x", "text")], provider=provider.pubkey, max_msat=5_000)
+        bought = await buyer.buy(order)
+    assert (bought.state, bought.refusal) == (State.REJECTED, "not blank")
+    complaint = review_of(bought)
+    assert complaint is not None and (complaint.stars, complaint.grounds) == (1, "not blank")
+    assert complaint.sha256 == hashlib.sha256(PIXEL).hexdigest() and complaint.result_id
 
 
 async def test_money_that_bought_nothing_is_said_to_be_lost(market: Market) -> None:
