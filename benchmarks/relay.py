@@ -178,17 +178,23 @@ async def growth(server: Server, total: int, note: Any) -> Results:
     for upto in (total // 100, total // 10, total // 2, total):
         lines = load.dataset(total)[done:upto]
         note(f"{done} .. {upto}")
-        head = await load.ingest(server.port, lines[: max(1000, len(lines) // 20)], limit=500)
-        await load.ingest(server.port, lines[max(1000, len(lines) // 20) : -2000], limit=500)
-        tail = await load.ingest(server.port, lines[-2000:], limit=500)
+        edge = len(lines) // 4 if len(lines) < 8000 else 2000
+        rates = []
+        for part in (lines[:edge], lines[edge:-edge], lines[-edge:]):
+            cpu = server.cpu_seconds()
+            poured = await load.ingest(server.port, part, limit=500)
+            rates.append((poured.rate, 1e6 * (server.cpu_seconds() - cpu) / poured.accepted))
         seen = load.dataset(total)[:upto]
-        latencies = {}
+        await settle(server)
+        latencies, costs = {}, {}
         for shape, filters in shapes(seen).items():
-            latencies[shape] = (await load.queries(server.port, filters, 1.0)).p50_ms
-        done = upto
-        found["steps"].append(
-            {"events": upto, "first events/s": head.rate, "last events/s": tail.rate, "REQ p50 ms": latencies}
-        )
+            cpu = server.cpu_seconds()
+            answer = await load.queries(server.port, filters, 1.0)
+            latencies[shape], costs[shape] = answer.p50_ms, 1e6 * (server.cpu_seconds() - cpu) / answer.number
+        done, mean = upto, geometric_mean(list(costs.values()))
+        step = {"events": upto, "ingest first, middle, last (events/s, CPU us)": rates, "REQ p50 ms": latencies}
+        found["steps"].append({**step, "REQ CPU us": costs, "REQ mean CPU us": mean})
+        note(f"{upto} events: ingest {rates[-1][0]:.0f}/s {rates[-1][1]:.0f} us CPU, REQ {mean:.0f} us CPU")
     found["rss MB"] = server.resident_mb()
     return found
 
