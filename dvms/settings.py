@@ -56,7 +56,7 @@ class SellerSettings(_Section):
         240, ge=1, description="longest time a payment stays locked; then it is taken and a failure is paid back"
     )
 
-    job_seconds: int = Field(900, ge=5, description="deadline of one job's work")
+    job_seconds: int = Field(900, ge=1, description="deadline of one job's work")
     input_seconds: int = Field(60, ge=1, description="time limit for fetching the inputs of a job")
     input_wait: int = Field(1800, ge=0, description="how long to wait for the result of a `job` input")
     input_mib: int = Field(200, ge=1, description="largest single input in MiB")

@@ -249,10 +249,10 @@ async def test_a_crash_of_the_engine_is_an_error_and_a_refund_not_the_end(tmp_pa
 
 async def test_deadline_kills_a_deaf_engine(tmp_path, relay, customer, monkeypatch):
     monkeypatch.setattr("dvms.engine.GRACE_SECONDS", 0.3)
-    async with a_worker("Mill", tmp_path, relay, job_seconds=5) as running:
+    async with a_worker("Mill", tmp_path, relay, job_seconds=2) as running:
         request = await customer.send(5100, "deaf", to=running.key.public, params={"sleep": "60"})
         word = error_of(await customer.hears(request, seconds=30))
-        assert "longer than 5 s" in word.message
+        assert "longer than 2 s" in word.message
 
 
 async def test_a_wallet_that_is_away_makes_the_bill_late_not_lost(tmp_path, relay, customer, bank, monkeypatch):
