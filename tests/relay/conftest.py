@@ -16,7 +16,7 @@ from relay.app import STATE, serve
 from relay.core import Relay
 from relay.settings import RelaySettings
 
-WAIT = 10.0
+WAIT = 30.0
 
 
 class Client:

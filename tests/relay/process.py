@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-WAIT = 20.0
+WAIT = 40.0
 
 
 class RelayProcess:
