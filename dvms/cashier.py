@@ -44,7 +44,7 @@ _LOOK_BACK: Final = 120  # seconds before the start that the first list covers
 _OVERLAP: Final = 5  # seconds that every later list covers twice
 _PAGE: Final = 500
 RETRIES: Final = (5, 15, 60, 300, 900, 3600)
-FEE_RESERVE_MSAT: Final = 10_000
+LEAST_FEE_MSAT: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +277,7 @@ class Cashier:
             result = await wallet.lookup_payment(row["payment_hash"])
             if result.outcome is Outcome.UNKNOWN:
                 result = await wallet.pay_invoice(
-                    row["bolt11"], max_fee_msat=FEE_RESERVE_MSAT, purpose=f"refund:{row['job']}"
+                    row["bolt11"], max_fee_msat=refund_fee(row["msat"]), purpose=f"refund:{row['job']}"
                 )
             await self._settle_refund(row, result)
             return
@@ -291,7 +291,11 @@ class Cashier:
         except NoCredit:
             await self._end(row, "spent", "the credit was used for another job")
             return
-        result = await wallet.pay_invoice(invoice, max_fee_msat=FEE_RESERVE_MSAT, purpose=f"refund:{row['job']}")
+        except _InvoiceUsed:
+            await self._later(row, "its invoice was used for another refund: a new one is needed")
+            return
+        fee = refund_fee(row["msat"])
+        result = await wallet.pay_invoice(invoice, max_fee_msat=fee, purpose=f"refund:{row['job']}")
         await self._settle_refund({**dict(row), "attempts": row["attempts"] + 1}, result)
 
     async def _target_invoice(self, row: sqlite3.Row, network: str) -> str | None:
@@ -333,8 +337,22 @@ def refund_target(request: JobRequest) -> str | None:
     return request.param("refund") or request.event.first("refund")
 
 
+def refund_fee(msat: int) -> int:
+    """Most that may go for routing a refund. Small, since a customer can make us refund, and route it over himself."""
+    return max(LEAST_FEE_MSAT, msat // 100)
+
+
+class _InvoiceUsed(Exception):
+    """Another refund has this invoice: paid once, it would count for both."""
+
+
 def _start_sending(conn: sqlite3.Connection, row: Any, invoice: str, payment_hash: str, now: int) -> None:
-    """Book the credit out and put the invoice down, before any wallet hears of it. NoCredit if it was spent."""
+    """Book the credit out and put the invoice down, before any wallet hears of it.
+
+    Raises NoCredit if it was spent, _InvoiceUsed for an invoice that another refund has.
+    """
+    if conn.execute("SELECT 1 FROM refunds WHERE payment_hash = ? AND job <> ?", (payment_hash, row["job"])).fetchone():
+        raise _InvoiceUsed
     attempt = row["attempts"] + 1
     book(conn, row["job"], row["customer"], Booking(f"pay out {attempt}", -row["msat"]), now)
     conn.execute(

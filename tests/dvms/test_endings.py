@@ -6,7 +6,7 @@ import time
 import pytest
 
 from dvms.jobs import State
-from market.job import Feedback
+from market.job import Feedback, JobResult
 from tests.dvms.conftest import Purse, a_worker, until
 from wallet.interface import InvoiceState, WalletUnreachable
 
@@ -78,6 +78,22 @@ async def test_refund_goes_to_the_target_in_the_request(tmp_path, relay, custome
         request = await customer.send(5050, "fails", to=running.key.public, params={"refund": invoice.bolt11})
         error_of(await customer.hears(request))
         await until(lambda: customer.wallet.msat == before)
+
+
+async def test_one_invoice_for_two_refunds_pays_one_and_stops_nothing(tmp_path, relay, customer, bank):
+    purse = Purse(bank, hold=False)
+    invoice = await customer.wallet.make_invoice(21000)
+    async with a_worker("Echo", tmp_path, relay, wallet=purse, price=21) as running:
+        for order in "12":
+            params = {"refund": invoice.bolt11, "order": order}
+            error_of(await customer.hears(await customer.send(5050, "fails", to=running.key.public, params=params)))
+        await until(lambda: _refund_states(running, {"paid", "due"}))
+        said = await customer.hears(await customer.send(5050, "hello", to=running.key.public))
+        assert said[-1].content == "hello"
+
+
+async def _refund_states(running, wanted):
+    return {row["state"] for row in await running.worker.parts.cashier.refunds()} == wanted
 
 
 async def test_a_refund_invoice_of_another_amount_is_not_paid(tmp_path, relay, customer, bank):
@@ -229,6 +245,15 @@ async def test_free_quota_then_a_bill(tmp_path, relay, customer, bank):
             assert said[-1].content == text and not bank.paid
         said = await customer.hears(await customer.send(5050, "three", to=running.key.public))
         assert said[0].amount_msat == 21000 and said[-1].content == "three"
+
+
+async def test_the_free_quota_holds_for_many_at_once(tmp_path, relay, customer, bank):
+    async with a_worker("Echo", tmp_path, relay, wallet=Purse(bank), price=21, free_per_day=2) as running:
+        requests = await asyncio.gather(*(customer.send(5050, str(n), to=running.key.public) for n in range(6)))
+        first = await asyncio.gather(
+            *(customer.hears(one, until=("payment-required", "result"), pay=False) for one in requests)
+        )
+        assert sum(isinstance(said[-1], JobResult) for said in first) == 2
 
 
 async def test_limits_of_one_customer(tmp_path, relay, customer, bank):
