@@ -12,8 +12,9 @@ from statistics import median, quantiles
 from market.choose import Candidate as Known
 from market.choose import Need, choose, exposure_limit
 from market.directory import Offer
+from market.purchases import Stats
 from market.reputation import Evidence, Reputation
-from market.review import Bought, build_review
+from market.review import Bought, build_rank_profile, build_ranks, build_review
 from market.witness import Witness
 from nostr.clock import Clock
 from nostr.event import Event
@@ -83,6 +84,22 @@ class Adviser:
             _candidate(by_key[row.provider], facts[row.provider], row.price_msat, row.excluded, asdict(row))
             for row in choose(known, need, rng).table
         ]
+
+    async def ranks(self, score_key: SecretKey) -> list[Event]:
+        """What this Timmy thinks of every seller it has evidence of, for others to use (NIP-85)."""
+        experience = await self._journal.experience()
+        reputation = self._reputation(experience)
+        scores = [reputation.score(provider, kind) for provider, kind in reputation.scored()]
+        stats: dict[tuple[str, int], Stats] = {}
+        for score in scores:
+            mine = [one for one in experience if (one.provider, one.kind) == (score.provider, score.kind)]
+            good = [one for one in mine if one.stars >= 3]
+            stats[score.provider, score.kind] = Stats(
+                jobs=len(mine), delivered=len(good), failed=len(mine) - len(good),
+                latencies=tuple(one.seconds for one in good), spent_msat=sum(one.paid_msat for one in mine),
+            )  # fmt: skip
+        now = self._clock()
+        return [build_rank_profile(score_key, created_at=now), *build_ranks(score_key, scores, stats, created_at=now)]
 
     def _reputation(self, experience: Sequence[Experience]) -> Reputation:
         evidence = [

@@ -35,6 +35,7 @@ from orchestrator.effects import (
     Paid,
     Recall,
     Record,
+    Repaid,
     Returned,
     Seal,
     Sealed,
@@ -62,7 +63,7 @@ def decide(run: Run | None, given: Input) -> tuple[Run, tuple[Effect, ...]]:
     match given:
         case BillMade() | BillPaid() | BillGone() | Sealed() | Taken() | Returned() | Cancel():
             _take_in_sale(turn, given)
-        case Offers() | Cached() | Heard() | Paid() | Capped() | Fetched() | NotFetched() | Gated():
+        case Offers() | Cached() | Heard() | Paid() | Repaid() | Capped() | Fetched() | NotFetched() | Gated():
             take_in(turn, given)
         case Open() | Tick():
             pass

@@ -122,6 +122,17 @@ class Capped:
 
 
 @dataclass(frozen=True, slots=True)
+class Repaid:
+    """A provider that gave up has paid us back; our own wallet says so."""
+
+    at: int
+    step: str
+    idx: int
+    attempt: int
+    msat: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fetched:
     at: int
     step: str
@@ -191,8 +202,8 @@ class Tick:
 
 
 Input = (
-    Open | BillMade | BillPaid | BillGone | Offers | Cached | Heard | Paid | Capped | Fetched | NotFetched | Gated
-    | Sealed | Taken | Returned | Cancel | Tick
+    Open | BillMade | BillPaid | BillGone | Offers | Cached | Heard | Paid | Repaid | Capped | Fetched | NotFetched
+    | Gated | Sealed | Taken | Returned | Cancel | Tick
 )  # fmt: skip
 
 # --- effects --------------------------------------------------------------------------------------------------------
@@ -257,6 +268,18 @@ class Pay:
     amount_msat: int
     max_fee_msat: int
     again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRefund:
+    """A provider owes us money for what it did not do: send it an invoice, and see whether it is paid."""
+
+    step: str
+    idx: int
+    attempt: int
+    provider: str
+    request_id: str
+    msat: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +387,6 @@ class Wake:
 
 
 Effect = (
-    Record | Publish | MakeBill | WatchBill | Ask | Pay | Recall | Fetch | Check | Review | Progress | Tell | Deliver
-    | Seal | Take | GiveBack | Wake
+    Record | Publish | MakeBill | WatchBill | Ask | Pay | ClaimRefund | Recall | Fetch | Check | Review | Progress
+    | Tell | Deliver | Seal | Take | GiveBack | Wake
 )  # fmt: skip

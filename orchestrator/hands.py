@@ -116,6 +116,10 @@ class TimmysHands:
             and (not ask.own_only or offer.provider in own)
         ]
 
+    @property
+    def relays(self) -> tuple[str, ...]:
+        return self._pool.relays
+
     async def recall(self, request_id: str, relays: Sequence[str]) -> list[Event]:
         where = list(dict.fromkeys([*self._pool.relays, *relays]))
         try:

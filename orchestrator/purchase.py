@@ -10,8 +10,22 @@ from market.errors import MarketError
 from market.job import Feedback, JobResult
 from market.kinds import FEEDBACK, is_result
 from market.purchase import Bill, Order, check_bill, check_result, honest_outcome
+from market.tags import parse_msat
 from nostr.event import Event
-from orchestrator.effects import Cached, Capped, Fetched, Gated, Heard, NotFetched, Offers, Paid, Progress, Publish
+from orchestrator.effects import (
+    Cached,
+    Capped,
+    ClaimRefund,
+    Fetched,
+    Gated,
+    Heard,
+    NotFetched,
+    Offers,
+    Paid,
+    Progress,
+    Publish,
+    Repaid,
+)
 from orchestrator.orders import order_draft, request_of
 from orchestrator.run import Attempt, Candidate, Phase, Run, State, Unit
 from orchestrator.turn import Turn, check_effect, fetch_effect, pay_effect, review
@@ -22,13 +36,17 @@ REST_SECONDS = 10  # before asking again where nobody sells a step
 OWN_TRIES = 2  # a worker of this box may be asked again for the same unit; a stranger may not
 
 
-def take_in(turn: Turn, given: Offers | Cached | Heard | Paid | Capped | Fetched | NotFetched | Gated) -> None:
+def take_in(turn: Turn, given: Offers | Cached | Heard | Paid | Capped | Repaid | Fetched | NotFetched | Gated) -> None:
     if isinstance(given, Heard):
         _hear(turn, given.event)
         return
     unit = turn.run.units.get((given.step, given.idx))
     attempt = next((a for a in unit.attempts if a.number == given.attempt), None) if unit else None
     if unit is None or attempt is None:
+        return
+    if isinstance(given, Repaid):
+        if attempt.state is State.LOST and 0 < given.msat <= attempt.paid_msat:
+            turn.note("repaid", unit, attempt, msat=given.msat)
         return
     if isinstance(given, Paid):
         _settle(turn, unit, attempt, given.result)  # in every phase: the books want to know
@@ -130,6 +148,9 @@ def _hear_feedback(turn: Turn, unit: Unit, attempt: Attempt, said: Feedback) -> 
         turn.note("lost" if paid else "refused", unit, attempt, reason=said.message or "the provider gave up")
         if paid:
             review(turn, unit, attempt, 1, f"took the money and gave up: {said.message}", "undelivered")
+            owes = _refund_due(said)
+            if 0 < owes <= attempt.amount_msat:
+                turn.do(ClaimRefund(*unit.key, attempt.number, said.provider, attempt.request_id, owes))
         else:
             review(turn, unit, attempt, 2, f"gave up: {said.message}")
     elif said.status in ("processing", "partial"):
@@ -247,6 +268,14 @@ def as_order(run: Run, unit: Unit, attempt: Attempt) -> Order:
 def hashes(run: Run) -> frozenset[str]:
     ours = {run.bill.payment_hash} if run.bill else set()
     return frozenset(ours | {attempt.payment_hash for _, attempt in run.attempts if attempt.payment_hash})
+
+
+def _refund_due(said: Feedback) -> int:
+    """What a failed provider says it owes us, msat: `["refund", "due", msat]`."""
+    for tag in said.tags:
+        if tag[0] == "refund" and len(tag) > 2 and tag[1] == "due":
+            return parse_msat(tag[2]) or 0
+    return 0
 
 
 def said_fraction(said: Feedback) -> float | None:

@@ -484,6 +484,8 @@ def _apply_to_attempt(attempt: Attempt, entry: Entry) -> Attempt:
             return replace(attempt, answered=True)
         case "pending":
             return replace(attempt, pending=True)
+        case "repaid":
+            return replace(attempt, paid_msat=max(0, attempt.paid_msat - data["msat"]))
         case "declined":
             return replace(attempt, declined=True)
         case "unpaid":

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from market.job import JobRequest, build_feedback, build_result
+from market.kinds import FEEDBACK
 from market.media import Media
 from nostr import nip44
 from nostr.clock import Clock
@@ -29,6 +30,7 @@ from orchestrator.effects import (
     Cancel,
     Capped,
     Check,
+    ClaimRefund,
     Deliver,
     Effect,
     Fetch,
@@ -47,6 +49,7 @@ from orchestrator.effects import (
     Publish,
     Recall,
     Record,
+    Repaid,
     Returned,
     Review,
     Seal,
@@ -78,6 +81,11 @@ class Hands(Protocol):
 
     async def offers(self, run: Run, ask: Ask) -> tuple[Candidate, ...]:
         """Who could do it, best first."""
+        ...
+
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """Our own relays."""
         ...
 
     async def recall(self, request_id: str, relays: Sequence[str]) -> list[Event]:
@@ -365,6 +373,8 @@ class Runner:
                 work = self._ask(live, effect)
             case Pay():
                 work = self._pay(live, effect)
+            case ClaimRefund():
+                work = self._claim_refund(effect)
             case Recall():
                 work = self._recall(live, effect)
             case Fetch():
@@ -391,6 +401,8 @@ class Runner:
         given = await work
         if given is not None:
             live.inbox.put_nowait(given)
+        elif live.run.phase.over and not live.left:
+            live.inbox.put_nowait(Tick(self.clock()))  # it may be all that the run still waited for
 
     async def _make_bill(self, live: _Live, effect: MakeBill) -> Input:
         run = live.run
@@ -422,6 +434,20 @@ class Runner:
         ):
             self._hook("effect Paid")
             live.inbox.put_nowait(Paid(self.clock(), pay.step, pay.idx, pay.attempt, result))
+
+    async def _claim_refund(self, claim: ClaimRefund) -> Input | None:
+        invoice = await self.till.invoice(claim.msat, f"refund of {claim.request_id[:16]}")
+        if invoice is None:
+            return None
+        words = [["status", "refund", "please pay this back"], ["amount", str(claim.msat), invoice.bolt11]]
+        event = self.key.sign(
+            kind=FEEDBACK, tags=[["e", claim.request_id], ["p", claim.provider], *words], created_at=self.clock()
+        )
+        await self.hands.whisper(event, self.hands.relays)
+        received = await self.till.wait_for(invoice)
+        if received is None:
+            return None
+        return Repaid(self.clock(), claim.step, claim.idx, claim.attempt, received)
 
     async def _recall(self, live: _Live, recall: Recall) -> None:
         for event in await self.hands.recall(recall.request_id, (*live.run.terms.relays, *recall.relays)):
@@ -497,11 +523,12 @@ class Runner:
         live.timer = loop.call_later(delay, lambda: live.inbox.put_nowait(Tick(self.clock())))
 
     def _leave(self, live: _Live) -> None:
-        """The run is over; payments whose outcome is open are still looked after."""
+        """The run is over; payments whose outcome is open, and money owed to us, are still looked after."""
         if live.timer is not None:
             live.timer.cancel()
         live.done.set()
-        if not any(attempt.unsettled for _, attempt in live.run.attempts):
+        claims = any(task.get_name().startswith("ClaimRefund") and not task.done() for task in live.tasks)
+        if not claims and not any(attempt.unsettled for _, attempt in live.run.attempts):
             live.left = True
             self._live.pop(live.run.id, None)
             for _, attempt in live.run.attempts:

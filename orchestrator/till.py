@@ -76,6 +76,14 @@ class Till:
             await asyncio.sleep(pause)
         return None
 
+    async def invoice(self, amount_msat: int, words: str) -> Bill | None:
+        """A plain invoice to somebody who owes us, for ten minutes; None if the wallet makes none."""
+        try:
+            return _bill(await self.wallet.make_invoice(amount_msat, description=words), hold=False)
+        except WalletError as error:
+            log.warning("no invoice: %s", error)
+            return None
+
     async def wait_for(self, bill: Bill) -> int | None:
         """What was received (or locked), msat; None once it can no longer come."""
         hint = self._hints.setdefault(bill.payment_hash, asyncio.Event())

@@ -296,12 +296,17 @@ class Timmy:
             log.warning("no relay has answered yet; Timmy goes on trying")
         started.set()
 
-    async def learn(self, witness: Witness) -> None:
-        """Now and then: what others say of the sellers we could hire, and whom our key follows."""
+    async def learn(self, witness: Witness, adviser: Adviser, score_key: SecretKey) -> None:
+        """Now and then: what others say of the sellers we could hire; once a day, what we say of them (NIP-85)."""
+        told = 0
         while True:
             kinds = {step.kind for recipe in self.recipes.values() for step in recipe.steps.values()}
             sellers = {offer.provider for kind in kinds for offer in self._directory.offers(kind)}
             await witness.listen_to(sellers - {self.key.public}, self.key.public)
+            if self.settings.reviews and self.clock() - told >= DAY and await self.journal.experience():
+                told = self.clock()
+                for event in await adviser.ranks(score_key):
+                    await self.pool.publish(event)
             await asyncio.sleep(LEARN_SECONDS if sellers else 10)
 
     async def share(self, addresses: Addresses) -> None:
@@ -363,6 +368,7 @@ async def opened(
                 return own_keys(data)
 
             witness = Witness(pool, clock)
+            score_key = load_or_create(data / "keys" / "score.key")
             adviser = Adviser(journal, key.public, clock, own=own, witness=witness)
             relay = pool.relays[0] if pool.relays else ""
             hands = TimmysHands(
@@ -403,7 +409,7 @@ async def opened(
             )
             started = asyncio.Event()
             tasks = [asyncio.create_task(timmy.listen(started)), asyncio.create_task(timmy.tidy(files))]
-            tasks.append(asyncio.create_task(timmy.learn(witness)))
+            tasks.append(asyncio.create_task(timmy.learn(witness, adviser, score_key)))
             tasks.append(asyncio.create_task(timmy.share(addresses)))
             if settings.announce:
                 tasks.append(asyncio.create_task(storefront.run()))

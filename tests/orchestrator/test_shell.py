@@ -155,6 +155,16 @@ async def _bad_and_good(tmp_path: Path, mood: str) -> None:
         assert experience[here.providers[1].pubkey] <= 2 and experience[here.providers[2].pubkey] == 5
 
 
+async def test_money_that_a_failed_provider_owes_is_claimed_back(tmp_path: Path) -> None:
+    bad, good = {"mood": "pays-back", "price": 7_000}, {"price": 9_000, "name": "honest", "delay": 1.5}
+    async with market(tmp_path, bad, good) as here:
+        result, said = await here.buyer.buys(here.timmy)
+        assert result.kind == 6260
+        run = await here.timmy.journal.load(said[0].first("e") or "")
+        assert run is not None and run.spent_msat == 14_000
+        assert here.purse.msat == 1_000_000 + run.received_msat - 14_000
+
+
 async def test_a_stranger_cannot_bill_or_deliver_in_anothers_name(tmp_path: Path) -> None:
     async with market(tmp_path, {"price": 8_000, "delay": 1.0}) as here:
         honest = here.providers[1]

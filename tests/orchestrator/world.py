@@ -354,6 +354,7 @@ class WorldHands:
     journal: Journal
     reviews: list[tuple[str, int, str]] = field(default_factory=list)
     said: list[Event] = field(default_factory=list)
+    relays: tuple[str, ...] = (RELAY,)
     stir: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def offers(self, run: Run, ask: Ask) -> tuple[Candidate, ...]:
