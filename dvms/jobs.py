@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
@@ -119,10 +119,6 @@ class Usage:
     open_all: int
     credit_msat: int = 0
     known: bool = False  # the request itself is on disk already
-
-    def with_open(self, more: int) -> Usage:
-        """The same with `more` jobs of this customer open."""
-        return replace(self, open_jobs=self.open_jobs + more, last_hour=self.last_hour + more)
 
 
 class JobStore(Protocol):

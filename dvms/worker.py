@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -86,7 +87,7 @@ class Worker:
         self.live = False  # stored requests are through; what comes now is being asked now
         self._prepared: OrderedDict[str, Job[Any]] = OrderedDict()
         self._running: dict[str, asyncio.Event] = {}
-        self._arriving: Counter[str] = Counter()
+        self._doors: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._preparing = asyncio.Semaphore(PREPARING)
         self._moving: set[str] = set()  # jobs that `advance` is busy with
 
@@ -99,12 +100,12 @@ class Worker:
             request, reject_reason = JobRequest.parse(event, parts.key), ""
         except BadRequest as error:
             request, reject_reason = JobRequest.outline(event), error.reason
-        self._arriving[request.customer] += 1
-        try:
-            context = await self._context(request)
-            if context.usage.known:
+        async with self._door(request.customer):  # one request of a customer after the other: limits are exact
+            usage = await parts.jobs.usage(request.customer, parts.clock(), request.id)
+            if usage.known:
                 await self._say_again(event.id)
                 return
+            context = Context(parts.clock(), parts.key.public, self.price_msat, usage, trusted=self.trusted)
             reject = judge(parts.policies, context, request)
             if reject is not None and reject.silent:
                 return
@@ -118,23 +119,12 @@ class Worker:
             )  # fmt: skip
             if not await parts.jobs.add(sale):
                 return
-        finally:
-            self._arriving[request.customer] -= 1
-            if not self._arriving[request.customer]:
-                del self._arriving[request.customer]
-        if reason := reject_reason or (reject.reason if reject is not None else ""):
-            await parts.endings.refuse(sale, request, relays, reason)
-            parts.outbox.wake()
-            return
+            if reason := reject_reason or (reject.reason if reject is not None else ""):
+                await parts.endings.refuse(sale, request, relays, reason)
+                parts.outbox.wake()
+                return
         log.info("job %s kind %d from %s", sale.id[:8], sale.kind, sale.customer[:8])
-        await self.advance(sale, request, context.usage)
-
-    async def _context(self, request: JobRequest) -> Context:
-        jobs, now = self.parts.jobs, self.parts.clock()
-        usage = await jobs.usage(request.customer, now, request.id)
-        early = self._arriving[request.customer] - 1  # heard at this very moment, not yet on disk
-        usage = usage.with_open(early) if early > 0 else usage
-        return Context(now, self.parts.key.public, self.price_msat, usage, trusted=self.trusted)
+        await self.advance(sale, request, usage)
 
     async def _say_again(self, job: str) -> None:
         """The same request once more, well after we answered it: it gets the same answer."""
@@ -181,10 +171,9 @@ class Worker:
         fields: dict[str, Any] = {"price_msat": price, "bill_msat": max(price, prepayment(request))}
         if price == 0:
             return await self._pay(sale, Means.FREE, fields)
+        if parts.settings.free_per_day and (free := await self._pay_from_quota(sale, fields)) is not None:
+            return free
         usage = usage or await parts.jobs.usage(request.customer, parts.clock())
-        quota, quota_all = parts.settings.free_per_day, parts.settings.free_per_day_all
-        if usage.free_today < quota and usage.free_today_all < quota_all:
-            return await self._pay(sale, Means.QUOTA, fields)
         if usage.credit_msat >= price:
             try:
                 return await self._pay(sale, Means.CREDIT, fields, [Booking("job", -price)])
@@ -201,6 +190,18 @@ class Worker:
             sale.id, (State.HEARD,), State.PAID, bookings=bookings, means=means, paid_msat=paid,
             paid_at=self.parts.clock(), due_at=sale.expires_at, **fields,
         )  # fmt: skip
+
+    async def _pay_from_quota(self, sale: Sale, fields: dict[str, Any]) -> Sale | None:
+        """One of the customer's free jobs of the day; None where they are used up."""
+        async with self._door(sale.customer):
+            usage = await self.parts.jobs.usage(sale.customer, self.parts.clock())
+            settings = self.parts.settings
+            if usage.free_today >= settings.free_per_day or usage.free_today_all >= settings.free_per_day_all:
+                return None
+            return await self._pay(sale, Means.QUOTA, fields)
+
+    def _door(self, customer: str) -> asyncio.Lock:
+        return self._doors.setdefault(customer, asyncio.Lock())
 
     async def _prepare(self, sale: Sale, request: JobRequest, *, quiet: float) -> Job[Any]:
         """Inputs fetched, parameters validated, looked at by the service. Raises Refused."""

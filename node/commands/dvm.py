@@ -77,7 +77,7 @@ def run(
         )
 
     def say(running: Any) -> None:
-        ready(f"{found.name} {nip19.npub(running.key.public)} {running.pool.relays[0]}")
+        ready(f"{found.name} {nip19.npub(running.key.public)} {relays[0]}")
 
     try:
         run_until_signal(serve(found, settings, own, data=folder, relays=relays, wallet=purse, ready=say))
@@ -155,6 +155,52 @@ def refunds(
         out.print(f"{row['job'][:8]}  {row['state']:<8} {row['msat'] / 1000:g} sat  {row['detail'] or ''}")
     if not rows:
         out.print("no refunds")
+
+
+@app.command("answer")
+def answer(
+    review: Annotated[str, typer.Argument(help="The review: its id (hex, note or nevent).")],
+    text: Annotated[str, typer.Argument(help="What you say to it.")],
+    data: DataOption = None,
+    relay: RelayOption = None,
+    offer: Annotated[str, typer.Option(help="What you offer: redo, or refund.")] = "",
+) -> None:
+    """Answer a review of one of this node's workers, signed by that worker."""
+    import asyncio
+
+    folder = data_dir(data)
+    asyncio.run(_answer(folder, relay_urls(folder, relay), review, text, offer))
+    out.print("answered")
+
+
+async def _answer(data: Path, relays: list[str], review: str, text: str, offer: str) -> None:
+    from market.errors import BadReview
+    from market.review import build_answer
+    from market.tags import parse_id
+    from nostr.clock import system_clock
+    from nostr.filter import Filter
+    from nostr.key import SecretKey
+    from nostr.pool import Pool
+
+    parsed = parse_id(review)
+    if parsed is None:
+        raise UsageComplaint("a review is named by its event id: hex, note1... or nevent1...")
+    keys = [SecretKey.from_hex(path.read_text()) for path in sorted((data / "keys").glob("*.key"))]
+    async with Pool(relays) as pool:
+        found = await pool.fetch(Filter(ids=[parsed[0]]), timeout=10)
+        if not found:
+            raise NotDone("the review was not found on the relay")
+        reviewed = set(found[0].values("p"))
+        key = next((key for key in keys if key.public in reviewed), None)
+        if key is None:
+            raise NotDone("the review is about none of this node's workers")
+        try:
+            event = build_answer(key, found[0], text, offer=offer, created_at=system_clock())
+        except BadReview as error:
+            raise NotDone(error.reason) from None
+        answers = await pool.publish(event)
+    if not any(ok.accepted for ok in answers.values()):
+        raise NotDone("no relay took the answer: " + "; ".join(ok.message for ok in answers.values()))
 
 
 inbox = typer.Typer(no_args_is_help=True, help="Tasks for people: list, claim, deliver.")
