@@ -25,7 +25,10 @@ class _Trades(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_Trades, no_args_is_help=True, help="One worker on any relay: `timmy dvm image`, `timmy dvm ./mine.py`."
+    cls=_Trades,
+    no_args_is_help=True,
+    add_completion=False,
+    help="One worker on any relay: `timmy dvm image`, `timmy dvm ./mine.py`.",
 )
 
 
@@ -203,7 +206,7 @@ async def _answer(data: Path, relays: list[str], review: str, text: str, offer: 
         raise NotDone("no relay took the answer: " + "; ".join(ok.message for ok in answers.values()))
 
 
-inbox = typer.Typer(no_args_is_help=True, help="Tasks for people: list, claim, deliver.")
+inbox = typer.Typer(no_args_is_help=True, add_completion=False, help="Tasks for people: list, claim, deliver.")
 
 WhoOption = Annotated[str, typer.Option("--as", help="Who you are, where several people share the inbox.")]
 TaskArgument = Annotated[str, typer.Argument(help="The task: its id, or the first digits of it.")]
