@@ -273,6 +273,9 @@ class Blobs:
             raise Refusal(413, f"files have at most {settings.blob_max_bytes} bytes here")
         if pubkey in self._relay.own_keys:
             return settings.blob_max_bytes
+        keep = settings.keep_free_bytes
+        if keep and shutil.disk_usage(self.store.folder).free - size < keep:
+            raise Refusal(507, "the disk of this server is nearly full")
         room = settings.blob_quota_bytes - await self.store.used(pubkey) - self._arriving[pubkey]
         if size > room or room <= 0:
             raise Refusal(413, f"the quota of {settings.blob_quota_bytes} bytes would be exceeded")

@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import logging
+import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import count
@@ -20,7 +21,7 @@ from relay.errors import StoreError
 from relay.management import Management
 from relay.metrics import Metrics, Sample
 from relay.moderation import IPS, KEYS_ALLOWED, KINDS_ALLOWED, Moderation
-from relay.policies import Buckets, Policy, sane_defaults
+from relay.policies import Buckets, Policy, keeps_room, sane_defaults
 from relay.reading import Reading
 from relay.record import Record
 from relay.rings import Rings
@@ -82,6 +83,7 @@ class Relay:
         self.key_buckets: Buckets | None = None
         self.query_buckets: Buckets | None = None
         self.blocked_ips: frozenset[str] = frozenset()
+        self.short_of_disk = False
         self.store: Store = SQLiteStore(
             data / "relay" / "relay.db",
             searchable=settings.search_kinds,
@@ -109,6 +111,7 @@ class Relay:
         self.writing.delivered = self.store.assigned
         await self.moderation.load()
         self._use(self.base_settings)
+        self._look_at_disk()
         self._sweeper = asyncio.create_task(self._sweep())
 
     async def stop(self) -> None:
@@ -161,6 +164,7 @@ class Relay:
             kinds |= {int(kind) for kind in facts[KINDS_ALLOWED]}
         merged = settings.model_copy(update={"allowed_pubkeys": list(keys), "allowed_kinds": list(kinds)})
         policies = sane_defaults(merged) + self.moderation.policies()
+        policies.append(keeps_room(lambda: self.short_of_disk))
         if settings.trust_roots:
             trust = WebOfTrust({*settings.trust_roots, *facts[KEYS_ALLOWED]}, settings.trust_depth)
             if self.trust is None or (self.trust.roots, self.trust.depth) != (trust.roots, trust.depth):
@@ -236,6 +240,7 @@ class Relay:
                     self._trust_due = False
                     await self.trust.refresh(self.store)
                 self.look_for_keys()
+                self._look_at_disk()
                 for connection in list(self.connections):
                     connection.second_passed()
                 if beat % 60 == 30:
@@ -246,6 +251,13 @@ class Relay:
             except StoreError as error:
                 log.warning("the sweep waits: %s", error)
             await asyncio.sleep(SWEEP)
+
+
+    def _look_at_disk(self) -> None:
+        short = shutil.disk_usage(self.data / "relay").free < self.settings.keep_free_bytes
+        if short is not self.short_of_disk:
+            self.short_of_disk = short
+            log.warning("the disk is nearly full: strangers' events are refused" if short else "there is room again")
 
 
 class _Ticket:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nostr.event import is_ephemeral
 from relay.errors import BadSettings
 from relay.record import Record
 from relay.settings import Rate, RelaySettings
@@ -97,6 +98,18 @@ def basics(settings: RelaySettings) -> Policy:
         if event.protected and event.pubkey not in context.authed:
             return refuse if context.authed else ask
         return None
+
+    return check
+
+
+def keeps_room(short_of_disk: Callable[[], bool]) -> Policy:
+    """Strangers may not fill the disk that the wallet and the jobs of this node write to."""
+    reject = Reject("error: the disk of this relay is nearly full")
+
+    def check(context: Context, event: Record) -> Reject | None:
+        if context.own or not short_of_disk() or is_ephemeral(event.kind) or event.kind in WALLET_KINDS:
+            return None
+        return reject
 
     return check
 

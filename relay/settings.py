@@ -141,6 +141,12 @@ class RelaySettings(BaseModel):
     reader_threads: int = Field(default=2, ge=1, le=32, description="threads for slow queries; read at the start")
     max_sync_events: int = Field(default=500_000, ge=0, description="events of one negentropy sync (NIP-77); 0 = off")
     retention: list[Retention] = Field(default_factory=list, description="what is removed, by kind and age or number")
+    keep_free_bytes: int = Field(
+        default=500_000_000,
+        ge=0,
+        description="with less room on the disk, strangers' events and files are refused, so that this node's own parts"
+        " go on; 0 = off",
+    )
     upstream: list[Upstream] = Field(default_factory=list, description="relays to exchange events with")
     blob_max_bytes: int = Field(default=200_000_000, ge=0, description="longest file for Blossom; 0 = no uploads")
     blob_quota_bytes: int = Field(default=1_000_000_000, ge=0, description="bytes a key may store; own keys are free")

@@ -363,7 +363,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_full_disk_is_said_and_survived(small_disk: Path, key: SecretKey) -> None:
-    async with running(small_disk) as r:
+    async with running(small_disk, keep_free_bytes=0) as r:
         assert (await put(r, key, b"a" * 100_000)).status == 201
         full = await put(r, key, b"b" * 150_000)
         assert full.status == 507 and full.headers["X-Reason"] == "no room on the disk"
@@ -371,6 +371,13 @@ async def test_a_full_disk_is_said_and_survived(small_disk: Path, key: SecretKey
             assert len(await answer.read()) == 100_000
         await BlossomClient(r.http, key).delete(sha(b"a" * 100_000))
         assert (await put(r, key, b"b" * 150_000)).status == 201
+
+
+async def test_strangers_do_not_fill_the_disk(start: Start, key: SecretKey, other: SecretKey) -> None:
+    r = await start(keep_free_bytes=2**60, own_keys=[other.public])
+    full = await put(r, key, b"hello")
+    assert full.status == 507 and "nearly full" in full.headers["X-Reason"]
+    assert (await put(r, other, b"hello")).status == 201
 
 
 async def test_an_admin_may_delete_anybodys_file(start: Start, key: SecretKey, other: SecretKey) -> None:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from nostr.event import Event
 from nostr.key import SecretKey
-from tests.relay.conftest import Client
+from tests.relay.conftest import Client, Start
 from tests.relay.process import RelayProcess, relay_process
 
 NOW = int(time.time())
@@ -93,7 +93,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_a_full_disk_refuses_and_recovers(small_disk: Path, key: SecretKey) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"x" * 3_000_000)
-    with relay_process(small_disk) as relay:
+    with relay_process(small_disk, TIMMY_RELAY_KEEP_FREE_BYTES="0") as relay:
         confirmed: set[str] = set()
         async with aiohttp.ClientSession() as session, session.ws_connect(relay.url) as ws:
             client = Client(ws)
@@ -119,6 +119,15 @@ async def test_a_full_disk_refuses_and_recovers(small_disk: Path, key: SecretKey
         again = RelayProcess(small_disk)
         assert await stored_ids(again.url, confirmed) == confirmed
         again.stop()
+
+
+async def test_a_nearly_full_disk_is_kept_for_our_own(start: Start, key: SecretKey, other: SecretKey) -> None:
+    relay = await start(keep_free_bytes=2**60, own_keys=[other.public])
+    async with relay.client() as client:
+        accepted, message = await client.publish(key.sign(kind=1))
+        assert not accepted and message == "error: the disk of this relay is nearly full"
+        assert await client.publish(key.sign(kind=20001)) == (True, "")
+        assert await client.publish(other.sign(kind=1)) == (True, "")
 
 
 async def test_start_is_quick_and_stop_is_clean(tmp_path: Path, key: SecretKey) -> None:
