@@ -15,12 +15,13 @@ import logging
 import secrets
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
+from market.buying import Answer, Choose, End, Inspect, OnUpdate, Reviewer, Run, Update
 from market.choose import Factors
 from market.errors import BillRefused, FetchFailed, FetchRefused, PurchaseError, ResultRefused
 from market.fetch import RESULT, Fetched, Limits, fetch
@@ -50,6 +51,8 @@ from nostr.outbox import OUTBOX_SCHEMA, Outbox
 from nostr.pool import Pool
 from wallet.interface import Outcome, PayResult, Wallet
 
+__all__ = ["MIGRATIONS", "Answer", "Buyer", "Choose", "Inspect", "OnUpdate", "Reviewer", "Update"]
+
 log = logging.getLogger("buyer")
 
 MIGRATIONS: Final = (OUTBOX_SCHEMA, PURCHASES_SCHEMA, WHY_SCHEMA)
@@ -57,57 +60,8 @@ DEFAULT_DEADLINE: Final = 900  # seconds
 OFFER_SECONDS: Final = 4.0  # how long an open request collects bills before one is chosen
 SETTLE_SECONDS: Final = 10.0  # how long a delivered purchase waits for its payment's last word
 LATE_SECONDS: Final = 7 * 86_400  # how long a lost result is looked for
+LAST_WORDS: Final = 15  # tenths of a second
 _NOT_OURS: Final = frozenset({Refusal.FORGED, Refusal.OTHER_JOB, Refusal.UNREADABLE})
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """Something happened: the purchase as it now stands, a line for people, and the feedback that said so, if any."""
-
-    purchase: Purchase
-    message: str
-    feedback: Feedback | None = None
-
-
-OnUpdate = Callable[[Update], Awaitable[None] | None]
-Answer = Bill | JobResult
-Choose = Callable[[Sequence[Answer]], Answer]
-Reviewer = Callable[[Purchase], Iterable[Event]]
-Inspect = Callable[[Order, Fetched], Awaitable[tuple[str, str] | None]]
-
-
-class _End(Exception):
-    """Unwinds to the end of a purchase."""
-
-    def __init__(self, state: State, reason: str, refusal: str | None = None) -> None:
-        super().__init__(reason)
-        self.state, self.reason, self.refusal = state, reason, refusal
-
-
-@dataclass(slots=True)
-class _Run:
-    """One purchase under way. `news` carries events, the wallet's word and cancellation to the one that waits."""
-
-    order: Order
-    relays: tuple[str, ...]
-    tell: OnUpdate | None
-    lightning: str = ""
-    news: asyncio.Queue[Event | PayResult | None] = field(default_factory=asyncio.Queue)
-    paying: asyncio.Task[None] | None = None
-    paid: PayResult | None = None
-    locked: bool = False  # the payment was pending: money is held, not yet taken
-    cancelled: bool = False
-    result: JobResult | None = None
-    fetched: Fetched | None = None
-
-    def facts(self) -> dict[str, object]:
-        """What goes into the purchase's row at its end."""
-        made: dict[str, object] = {"provider": self.order.provider}
-        if self.result is not None:
-            made["result"] = self.result.event.to_json()
-        if self.fetched is not None:
-            made |= {"path": str(self.fetched.path), "mime": self.fetched.mime, "sha256": self.fetched.sha256}
-        return made
 
 
 class Buyer:
@@ -138,13 +92,17 @@ class Buyer:
         self._inspect = inspect
         self._outbox = Outbox(db, pool, clock)
         self._payer = Payer(wallet, self.purchases, clock)
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, Run] = {}
 
     async def __aenter__(self) -> Buyer:
         self._outbox.start()
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        for _ in range(LAST_WORDS):  # a review that was just written gets a moment; what waits longer goes next time
+            if error[0] is not None or not await self._outbox.waiting():
+                break
+            await asyncio.sleep(0.1)
         await self._outbox.close()
 
     def order(
@@ -210,7 +168,7 @@ class Buyer:
 
         await self._db.write(ask)
         self._outbox.wake()
-        return await self._drive(_Run(order, where, on_update, lightning), choose, out)
+        return await self._drive(Run(order, where, on_update, lightning), choose, out)
 
     async def resume(self, on_update: OnUpdate | None = None) -> list[Purchase]:
         """Take up every purchase that a crash or an interrupt left open, and look again at payments in doubt.
@@ -221,7 +179,7 @@ class Buyer:
         since = self.clock() - LATE_SECONDS
         lost = [each for each in await self.purchases.lost(since) if each.id not in {one.id for one in open_ones}]
         runs = [
-            self._drive(_Run(each.order, each.relays, on_update), None, None)
+            self._drive(Run(each.order, each.relays, on_update), None, None)
             for each in open_ones
             if each.state in OPEN and each.id not in self._runs
         ]
@@ -254,7 +212,7 @@ class Buyer:
 
     # -- the path of one purchase ---------------------------------------------------------------------------------
 
-    async def _drive(self, run: _Run, choose: Choose | None, out: Path | None) -> Purchase:
+    async def _drive(self, run: Run, choose: Choose | None, out: Path | None) -> Purchase:
         self._runs[run.order.id] = run
         try:
             async with self._listen(run):
@@ -271,7 +229,7 @@ class Buyer:
                     await self._receive(run, result)
                     await self._pay_afterwards(run, result)
                     return await self._delivered(run, result, out)
-                except _End as end:
+                except End as end:
                     return await self._ended(run, end)
         finally:
             self._runs.pop(run.order.id, None)
@@ -279,7 +237,7 @@ class Buyer:
                 run.paying.cancel()
 
     @asynccontextmanager
-    async def _listen(self, run: _Run) -> AsyncIterator[None]:
+    async def _listen(self, run: Run) -> AsyncIterator[None]:
         """Every event that answers the request, stored or live, goes to `run.news`."""
         wanted = Filter(kinds=[FEEDBACK, *result_kinds(run.order.kind)], tags={"e": [run.order.id]})
 
@@ -296,7 +254,7 @@ class Buyer:
                 with suppress(asyncio.CancelledError, Exception):
                     await reader
 
-    async def _pick_up(self, run: _Run) -> None:
+    async def _pick_up(self, run: Run) -> None:
         """After a restart: the payment that was intended goes on first."""
         known = await self.purchases.get(run.order.id)
         if known is None or known.payment is None:
@@ -311,7 +269,7 @@ class Buyer:
         run.paying = asyncio.create_task(asyncio.sleep(0))
         run.news.put_nowait(run.paid)
 
-    async def _answer(self, run: _Run, choose: Choose | None) -> Answer:
+    async def _answer(self, run: Run, choose: Choose | None) -> Answer:
         """The bill to pay, or a result that came without one. An open order collects both for a while."""
         offers: dict[str, Answer] = {}
         until: float | None = None
@@ -335,7 +293,7 @@ class Buyer:
         run.order = run.order.pin(chosen.provider)
         return chosen
 
-    async def _offer(self, run: _Run, event: Event) -> Answer | None:
+    async def _offer(self, run: Run, event: Event) -> Answer | None:
         if event.kind != FEEDBACK:
             return check_result(run.order, event, self.key)
         feedback = await self._heard(run, event)
@@ -350,7 +308,7 @@ class Buyer:
         seen = await self.purchases.seen_hashes(run.order.id)
         return check_bill(run.order, feedback, now=self.clock(), seen_hashes=seen)
 
-    async def _result(self, run: _Run) -> JobResult:
+    async def _result(self, run: Run) -> JobResult:
         """The provider's result, once there is one; the payment goes on beside."""
         while True:
             event = await self._next(run, None)
@@ -363,13 +321,13 @@ class Buyer:
             except (BillRefused, ResultRefused) as refused:
                 await self._refused(run, event, refused)
 
-    async def _next(self, run: _Run, until: float | None) -> Event | None:
-        """The next event; None where it is time to look at the clock. Raises _End at the deadline and on failures."""
+    async def _next(self, run: Run, until: float | None) -> Event | None:
+        """The next event; None where it is time to look at the clock. Raises End at the deadline and on failures."""
         left = run.order.deadline - self.clock()
         if left <= 0:
             raise self._too_late(run)
         if run.cancelled and run.paying is None:
-            raise _End(State.CANCELLED, "taken back before payment")
+            raise End(State.CANCELLED, "taken back before payment")
         if until is not None:
             left = min(left, max(0.0, until - asyncio.get_running_loop().time()))  # type: ignore[assignment]
         try:
@@ -380,12 +338,12 @@ class Buyer:
         if isinstance(news, PayResult):
             if news.outcome is Outcome.FAILED:
                 state = State.REFUNDED if run.locked else State.UNPAID
-                raise _End(state, f"the payment did not go through: {news.detail or news.code or 'no reason given'}")
+                raise End(state, f"the payment did not go through: {news.detail or news.code or 'no reason given'}")
             await self._tell(run, "paid" if news.outcome is Outcome.SETTLED else "payment locked until delivery")
             return None
         return news
 
-    async def _heard(self, run: _Run, event: Event) -> Feedback | None:
+    async def _heard(self, run: Run, event: Event) -> Feedback | None:
         """Feedback, checked and told. An `error` of the pinned provider ends the purchase."""
         feedback = read_feedback(run.order, event, self.key)
         if feedback.status == "error":
@@ -393,37 +351,37 @@ class Buyer:
                 return None
             why = feedback.message or "the provider gave no reason"
             if run.paying is None:
-                raise _End(State.REFUSED, why, "declined")
+                raise End(State.REFUSED, why, "declined")
             await self._settle(run, 2.0)
             back = (run.paid is not None and run.paid.outcome is Outcome.FAILED) or await self._claim(run, feedback)
-            raise _End(State.REFUNDED if back else self._too_late(run).state, why, "failed")
+            raise End(State.REFUNDED if back else self._too_late(run).state, why, "failed")
         await self._tell(run, feedback.message, feedback)
         return feedback
 
-    async def _refused(self, run: _Run, event: Event, refused: BillRefused | ResultRefused) -> None:
+    async def _refused(self, run: Run, event: Event, refused: BillRefused | ResultRefused) -> None:
         """Keep the reason. Strangers' events are nothing more; the provider's own fault ends an unpaid purchase."""
         await self.purchases.note_incident(run.order.id, event, refused.kind, refused.reason, self.clock())
         log.info("%s: refused %s of %s: %s", run.order.id[:8], event.id[:8], event.pubkey[:8], refused.reason)
         if run.order.provider != event.pubkey or refused.kind in _NOT_OURS:
             return
         if isinstance(refused, ResultRefused):
-            raise _End(State.REJECTED, refused.reason, refused.kind)
+            raise End(State.REJECTED, refused.reason, refused.kind)
         if run.paying is None:
-            raise _End(State.REFUSED, refused.reason, refused.kind)
+            raise End(State.REFUSED, refused.reason, refused.kind)
 
     # -- money ----------------------------------------------------------------------------------------------------
 
-    async def _pay(self, run: _Run, bill: Bill) -> None:
+    async def _pay(self, run: Run, bill: Bill) -> None:
         """Commit the intent, then let the wallet pay beside everything else."""
         try:
             await self.purchases.intend(run.order, bill, self.clock())
         except BillRefused as refused:
             await self.purchases.note_incident(run.order.id, bill.event, refused.kind, refused.reason, self.clock())
-            raise _End(State.REFUSED, refused.reason, refused.kind) from None
+            raise End(State.REFUSED, refused.reason, refused.kind) from None
         await self._tell(run, f"paying {bill.amount_msat} msat")
         run.paying = asyncio.create_task(self._pay_on(run, bill, look_first=False))
 
-    async def _pay_on(self, run: _Run, bill: Bill, *, look_first: bool) -> None:
+    async def _pay_on(self, run: Run, bill: Bill, *, look_first: bool) -> None:
         """The payment, beside everything else; its word goes to `run.news`."""
 
         def locked(paid: PayResult) -> None:
@@ -434,7 +392,7 @@ class Buyer:
         run.paid = await self._payer.until_known(run.order.id, bill, deadline, look_first=look_first, on_pending=locked)
         run.news.put_nowait(run.paid)
 
-    async def _pay_afterwards(self, run: _Run, result: JobResult) -> None:
+    async def _pay_afterwards(self, run: Run, result: JobResult) -> None:
         """A provider that delivered first and asks in its result is paid now, under the same rules."""
         if run.paying is not None or result.bolt11 is None:
             return
@@ -446,7 +404,7 @@ class Buyer:
             return
         await self._pay(run, bill)
 
-    async def _claim(self, run: _Run, feedback: Feedback) -> bool:
+    async def _claim(self, run: Run, feedback: Feedback) -> bool:
         """A provider that owes a refund gets an invoice over it."""
 
         async def publish(event: Event) -> None:
@@ -458,14 +416,14 @@ class Buyer:
             return False
         return await self._payer.claim_refund(self.key, run.order.id, feedback, publish)
 
-    async def _settle(self, run: _Run, seconds: float) -> None:
+    async def _settle(self, run: Run, seconds: float) -> None:
         """Wait a moment for the payment's last word."""
         if run.paying is not None:
             await asyncio.wait([run.paying], timeout=seconds)
 
     # -- goods ----------------------------------------------------------------------------------------------------
 
-    async def _receive(self, run: _Run, result: JobResult) -> None:
+    async def _receive(self, run: Run, result: JobResult) -> None:
         """Download and check the first file of a result; an answer in text has none."""
         run.result, media = result, links(result)
         if not media or not (wanted_file(run.order.request) or result.content.strip() == media[0].url):
@@ -496,24 +454,24 @@ class Buyer:
             else:
                 return
 
-    async def _bad_goods(self, run: _Run, result: JobResult, kind: str, reason: str) -> _End:
+    async def _bad_goods(self, run: Run, result: JobResult, kind: str, reason: str) -> End:
         await self.purchases.note_incident(run.order.id, result.event, kind, reason, self.clock())
-        return _End(State.REJECTED, reason, kind)
+        return End(State.REJECTED, reason, kind)
 
     # -- ends -----------------------------------------------------------------------------------------------------
 
-    async def _delivered(self, run: _Run, result: JobResult, out: Path | None) -> Purchase:
+    async def _delivered(self, run: Run, result: JobResult, out: Path | None) -> Purchase:
         await self._settle(run, SETTLE_SECONDS)
         if out is not None:
             await asyncio.to_thread(_copy, run.fetched, result, out)
         return await self._close(run, State.DELIVERED, "delivered", {**run.facts(), "refusal": None, "reason": None})
 
-    async def _ended(self, run: _Run, end: _End) -> Purchase:
+    async def _ended(self, run: Run, end: End) -> Purchase:
         return await self._close(
             run, end.state, end.reason, {**run.facts(), "refusal": end.refusal, "reason": end.reason}
         )
 
-    async def _close(self, run: _Run, state: State, message: str, facts: Mapping[str, object]) -> Purchase:
+    async def _close(self, run: Run, state: State, message: str, facts: Mapping[str, object]) -> Purchase:
         now = self.clock()
         await self._db.write(lambda conn: finish(conn, run.order.id, state, now, **facts))
         bought = await self.purchases.get(run.order.id)
@@ -525,16 +483,16 @@ class Buyer:
         await self._tell(run, message, bought=bought)
         return bought
 
-    def _too_late(self, run: _Run) -> _End:
+    def _too_late(self, run: Run) -> End:
         if run.paying is None:
-            return _End(State.EXPIRED, "no usable answer in time")
+            return End(State.EXPIRED, "no usable answer in time")
         if run.paid is None and not run.locked:
-            return _End(State.DOUBTFUL, "the payment's outcome is still unknown; it will be looked up again")
+            return End(State.DOUBTFUL, "the payment's outcome is still unknown; it will be looked up again")
         if run.paid is not None and run.paid.outcome is Outcome.FAILED:
-            return _End(State.REFUNDED if run.locked else State.UNPAID, "the payment did not go through")
+            return End(State.REFUNDED if run.locked else State.UNPAID, "the payment did not go through")
         if run.paid is None:
-            return _End(State.DOUBTFUL, "the money is locked and nothing was delivered; it will be looked up again")
-        return _End(State.LOST, "paid, and nothing came in time", "late")
+            return End(State.DOUBTFUL, "the money is locked and nothing was delivered; it will be looked up again")
+        return End(State.LOST, "paid, and nothing came in time", "late")
 
     async def _clear_up(self, bought: Purchase) -> Purchase:
         """An ended purchase whose payment was in doubt: ask the wallet again and, where it settled, the relays."""
@@ -554,7 +512,7 @@ class Buyer:
 
     async def _collect_late(self, bought: Purchase) -> Purchase:
         """A paid purchase without a result: ask the relays once more."""
-        run = _Run(bought.order, bought.relays, None)
+        run = Run(bought.order, bought.relays, None)
         wanted = Filter(kinds=result_kinds(bought.order.kind), tags={"e": [bought.id]}, limit=20)
         try:
             events = await self.pool.fetch(wanted, relays=bought.relays)
@@ -563,12 +521,12 @@ class Buyer:
                     result = check_result(bought.order, event, self.key)
                     await self._receive(_late(run, self.clock()), result)
                     return await self._delivered(run, result, None)
-        except (RelayUnreachable, RelayRefused, _End) as error:
+        except (RelayUnreachable, RelayRefused, End) as error:
             log.info("%s: still nothing: %s", bought.id[:8], error)
         return bought
 
     async def _tell(
-        self, run: _Run, message: str, feedback: Feedback | None = None, bought: Purchase | None = None
+        self, run: Run, message: str, feedback: Feedback | None = None, bought: Purchase | None = None
     ) -> None:
         if run.tell is None:
             return
@@ -580,7 +538,7 @@ class Buyer:
             await said
 
 
-def _late(run: _Run, now: int) -> _Run:
+def _late(run: Run, now: int) -> Run:
     """The same purchase with a new minute for its download."""
     run.order = replace(run.order, deadline=now + 60)
     return run

@@ -194,15 +194,15 @@ def read_feedback(order: Order, event: Event, key: SecretKey | None = None) -> F
 
 
 def honest_outcome(paid: PayResult, payment_hash: str) -> PayResult:
-    """A wallet's word, believed only as far as it proves itself: settled needs the preimage of this hash.
+    """Our own wallet's word, unless it is caught lying: settled with a preimage that is not the hash's is UNKNOWN.
 
-    Without it the outcome is UNKNOWN: something may have been paid, and nothing else may be paid in its place.
+    UNKNOWN means that something may have been paid and nothing else may be paid in its place. A wallet that says
+    settled and shows no preimage is believed: a payment inside one box, whose backend keeps its preimages to itself,
+    has none to show. Such a payment can't prove a review.
     """
-    if paid.outcome is not Outcome.SETTLED:
+    if paid.outcome is not Outcome.SETTLED or paid.preimage is None or proves(paid.preimage, payment_hash):
         return paid
-    if paid.preimage is not None and proves(paid.preimage, payment_hash):
-        return paid
-    return replace(paid, outcome=Outcome.UNKNOWN, preimage=None, detail="the wallet gave no valid preimage")
+    return replace(paid, outcome=Outcome.UNKNOWN, preimage=None, detail="the wallet's preimage does not fit")
 
 
 def proves(preimage: str, payment_hash: str) -> bool:

@@ -286,7 +286,7 @@ class FakeProvider:
         return False
 
     async def _paid(self, invoice: Any) -> bool:
-        for _ in range(600):
+        for _ in range(2400):
             state = await self.wallet.lookup_invoice(invoice.payment_hash)
             if state is not None and state.state in (InvoiceState.SETTLED, InvoiceState.ACCEPTED):
                 return True

@@ -63,7 +63,7 @@ async def main() -> None:
         buyer = Buyer(key, pool, HttpWallet(), db=db, files=Path(folder) / "files")  # type: ignore[arg-type]
         async with buyer:
             if provider:
-                order = buyer.order(5050, [JobInput("x", "text")], provider=provider, max_msat=5_000, seconds=30)
+                order = buyer.order(5050, [JobInput("x", "text")], provider=provider, max_msat=5_000, seconds=120)
                 await buyer.buy(order)
             else:
                 await buyer.resume()

@@ -62,7 +62,7 @@ async def test_killed_anywhere_it_pays_once_and_delivers(tmp_path: Path) -> None
     wallet = FakeWallet(bank, clock=system_clock)  # type: ignore[arg-type]
     seller = FakeWallet(bank, balance_msat=0, clock=system_clock)  # type: ignore[arg-type]
     async with SmallRelay() as relay, wallet_server(wallet) as server, FakeProvider(relay.url, seller) as provider:
-        limit = asyncio.Semaphore(4)
+        limit = asyncio.Semaphore(3)
 
         async def one(point: int) -> tuple[int, list[State]]:
             folder, key = tmp_path / str(point), SecretKey.generate()
@@ -74,8 +74,8 @@ async def test_killed_anywhere_it_pays_once_and_delivers(tmp_path: Path) -> None
             return code, await end_of(folder, key)
 
         ends: list[list[State]] = []
-        for start in range(1, MOST_POINTS, 8):
-            batch = await asyncio.gather(*(one(point) for point in range(start, start + 8)))
+        for start in range(1, MOST_POINTS, 6):
+            batch = await asyncio.gather(*(one(point) for point in range(start, start + 6)))
             ends += [end for _, end in batch]
             if any(code == 0 for code, _ in batch):
                 break

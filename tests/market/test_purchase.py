@@ -162,10 +162,11 @@ def test_what_a_job_should_give() -> None:
     assert wanted_file(order(5251).request) == "audio/*"
 
 
-def test_a_wallet_is_believed_only_with_the_preimage() -> None:
+def test_a_wallet_that_shows_a_wrong_preimage_is_not_believed() -> None:
     preimage = "22" * 32
     digest = hashlib.sha256(bytes.fromhex(preimage)).hexdigest()
     honest = PayResult(Outcome.SETTLED, digest, preimage, 0)
     assert honest_outcome(honest, digest).outcome is Outcome.SETTLED
-    for lie in (replace(honest, preimage="00" * 32), replace(honest, preimage=None), replace(honest, preimage="zz")):
+    assert honest_outcome(replace(honest, preimage=None), digest).outcome is Outcome.SETTLED
+    for lie in (replace(honest, preimage="00" * 32), replace(honest, preimage="zz"), replace(honest, preimage="")):
         assert honest_outcome(lie, digest).outcome is Outcome.UNKNOWN
