@@ -11,6 +11,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote
 
@@ -23,6 +24,7 @@ from wallet import bolt11
 from wallet.interface import (
     Caps,
     Invoice,
+    InvoiceState,
     NotSupported,
     Outcome,
     PayResult,
@@ -88,7 +90,9 @@ class Rest:
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        self._session = aiohttp.ClientSession(headers=self._headers, trust_env=False)
+        # A connection of its own for each request: one that can't be made has sent nothing, a stale one leaves doubt.
+        connector = aiohttp.TCPConnector(force_close=True)
+        self._session = aiohttp.ClientSession(headers=self._headers, connector=connector, trust_env=False)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -132,6 +136,28 @@ class Rest:
         except TimeoutError:
             raise Unanswered(f"{self.name}: no answer within {timeout:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
+            raise Unanswered(f"{self.name}: the connection broke ({type(error).__name__})") from None
+
+    async def first_line(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, timeout: float = 30
+    ) -> Answer:
+        """The first line of an answer that is a stream of JSON lines; the rest is not waited for."""
+        try:
+            async with self.session.request(
+                method,
+                self.url + path,
+                params=query,
+                ssl=self._tls,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=10),
+            ) as answer:
+                raw = await answer.content.readline()
+                return Answer(answer.status, _json(raw), raw[:300].decode("utf-8", "replace"))
+        except aiohttp.ClientConnectorError as error:
+            raise WalletUnreachable(f"{self.name}: no connection ({type(error).__name__})") from None
+        except TimeoutError:
+            raise Unanswered(f"{self.name}: no answer within {timeout:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             raise Unanswered(f"{self.name}: the connection broke ({type(error).__name__})") from None
 
     async def get(self, path: str, **more: Any) -> Answer:
@@ -207,6 +233,70 @@ class HttpBackend:
 
     async def cancel_hold_invoice(self, payment_hash: str) -> None:
         raise NotSupported(f"{self.rest.name} makes no hold invoices")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Line:
+    """A backend's settings line: `URL?key=SECRET&cert=FILE`. A secret that begins with `@` is read from that file."""
+
+    kind: str
+    url: str
+    key: str
+    cert: str
+
+    @classmethod
+    def parse(cls, text: str, kind: str, example: str) -> Self:
+        """Raises WalletError, without the secret."""
+        url, _, query = text.strip().partition("?")
+        web_address(url, kind, example)
+        terms = {name: unquote(value) for name, _, value in (part.partition("=") for part in query.split("&"))}
+        if not terms.get("key"):
+            raise WalletError(f"backend {kind}: give its key, like {kind}:{example}")
+        return cls(kind, url.rstrip("/"), terms["key"], terms.get("cert", ""))
+
+    @property
+    def from_file(self) -> bool:
+        return self.key.startswith("@")
+
+    def secret(self) -> str:
+        return self.secret_bytes().decode("utf-8", "replace").strip() if self.from_file else self.key
+
+    def secret_bytes(self) -> bytes:
+        path = Path(self.key[1:]).expanduser()
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise WalletError(f"backend {self.kind}: cannot read {path}: {error.strerror}") from None
+
+    def tls(self) -> ssl.SSLContext | bool:
+        """Trust exactly the certificate of `cert`, where there is one."""
+        if not self.cert:
+            return True
+        try:
+            context = ssl.create_default_context(cafile=str(Path(self.cert).expanduser()))
+        except (OSError, ssl.SSLError) as error:
+            raise WalletError(f"backend {self.kind}: cannot read its certificate: {error}") from None
+        context.check_hostname = False  # the certificate itself is pinned; nodes sign theirs for changing names
+        return context
+
+
+def invoice_of(
+    text: str,
+    now: int,
+    *,
+    state: InvoiceState = InvoiceState.OPEN,
+    preimage: str | None = None,
+    settled_at: int | None = None,
+    received_msat: int | None = None,
+) -> Invoice:
+    """An invoice of ours from its text; open ones past their time read as expired."""
+    read = bolt11.decode(text)
+    if state is InvoiceState.OPEN and now >= read.expires_at:
+        state = InvoiceState.EXPIRED
+    return Invoice(
+        text, read.payment_hash, read.amount_msat or 0, read.created_at, read.expires_at, state, preimage=preimage,
+        settled_at=settled_at, received_msat=received_msat, description=read.description,
+    )  # fmt: skip
 
 
 def payable(text: str, network: str) -> bolt11.Bolt11:
