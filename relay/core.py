@@ -252,7 +252,6 @@ class Relay:
                 log.warning("the sweep waits: %s", error)
             await asyncio.sleep(SWEEP)
 
-
     def _look_at_disk(self) -> None:
         short = shutil.disk_usage(self.data / "relay").free < self.settings.keep_free_bytes
         if short is not self.short_of_disk:
