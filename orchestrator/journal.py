@@ -64,10 +64,6 @@ CREATE TABLE outcome (
   at INTEGER NOT NULL, PRIMARY KEY (run, step, idx, attempt)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX outcome_provider ON outcome(provider, kind);
-CREATE TABLE royalty (
-  run TEXT NOT NULL, author TEXT NOT NULL, amount_msat INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (run, author)
-) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX one_royalty ON payment(party) WHERE direction = 'royalty' AND state = 'intent';
 CREATE TABLE shelf (d TEXT PRIMARY KEY, event TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE refusal (request TEXT PRIMARY KEY, reason TEXT NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE refund_due (
@@ -75,7 +71,13 @@ CREATE TABLE refund_due (
   reason TEXT NOT NULL, at INTEGER NOT NULL
 ) STRICT;
 """
-MIGRATIONS: Sequence[str] = (SCHEMA, OUTBOX_SCHEMA)
+ROYALTIES = """
+CREATE TABLE royalty (
+  run TEXT NOT NULL, author TEXT NOT NULL, amount_msat INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (run, author)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX one_royalty ON payment(party) WHERE direction = 'royalty' AND state = 'intent';
+"""
+MIGRATIONS: Sequence[str] = (SCHEMA, OUTBOX_SCHEMA, ROYALTIES)
 DAY = 86_400
 EXPOSURE = (
     "SELECT coalesce(sum(CASE WHEN outcome = '' THEN amount_msat + max_fee_msat ELSE 0 END), 0),"
