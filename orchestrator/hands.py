@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 
 from market.directory import Directory, Offer
-from market.errors import FetchFailed, FetchRefused
-from market.fetch import Limits, fetch
-from market.job import JobRequest
+from market.errors import BadResult, FetchFailed, FetchRefused
+from market.fetch import Fetched, Limits, fetch
+from market.job import JobRequest, JobResult
+from market.review import Review as PublicReview
 from nostr.blossom import BlossomClient
 from nostr.clock import Clock
 from nostr.errors import BlossomError, RelayError
@@ -21,12 +22,14 @@ from nostr.outbox import Outbox
 from nostr.pool import Pool
 from orchestrator.effects import Ask, Check, Fetch, Review
 from orchestrator.gates import judge
+from orchestrator.recipe import Gate, Out
 from orchestrator.run import Artefact, Attempt, Candidate, Run, Unit, Verdict
 from orchestrator.runner import FetchError
 
 log = logging.getLogger("timmy")
 
 TEXT_KEPT = 64 * 1024
+RECHECK_BYTES = 64 << 20
 TRIES = (1, 3, 10)  # seconds before a download or upload is tried again
 Rank = Callable[[Ask, Sequence[Offer], str], Awaitable[list[Candidate]]]
 """Offers, best first; the text seeds whatever is left to chance."""
@@ -146,6 +149,16 @@ class TimmysHands:
 
     async def _download(self, url: str, sha256: str | None, wanted: Fetch) -> Artefact:
         """The file, from the seller's server to our folder and our own server."""
+        got = await self._bytes(url, sha256, wanted)
+        path = self._files.path(got.sha256)
+        if got.mime.startswith("text/") or got.mime == "application/json":
+            text = (await asyncio.to_thread(path.read_bytes)).decode(errors="replace")
+            if wanted.out.mime.startswith("text/") or wanted.out.mime == "application/json":
+                return Artefact(got.sha256, wanted.out.mime, got.size, "", text[:TEXT_KEPT])
+        return Artefact(got.sha256, got.mime, got.size, await self.host(path, got.mime))
+
+    async def _bytes(self, url: str, sha256: str | None, wanted: Fetch) -> Fetched:
+        """A download in our folder, under its hash. Raises FetchError."""
         limits = Limits(max_bytes=wanted.max_bytes, seconds=180)
         for pause in (*TRIES, None):
             try:
@@ -161,12 +174,8 @@ class TimmysHands:
             except FetchRefused as error:
                 raise FetchError(str(error)) from None
         assert got.path is not None
-        path = await asyncio.to_thread(self._files.adopt, got.path, got.sha256)
-        if got.mime.startswith("text/") or got.mime == "application/json":
-            text = (await asyncio.to_thread(path.read_bytes)).decode(errors="replace")
-            if wanted.out.mime.startswith("text/") or wanted.out.mime == "application/json":
-                return Artefact(got.sha256, wanted.out.mime, got.size, "", text[:TEXT_KEPT])
-        return Artefact(got.sha256, got.mime, got.size, await self.host(path, got.mime))
+        await asyncio.to_thread(self._files.adopt, got.path, got.sha256)
+        return got
 
     async def host(self, path: Path, mime: str) -> str:
         """Put a file on our own server; its URL. Raises FetchError."""
@@ -192,6 +201,29 @@ class TimmysHands:
 
     async def check(self, check: Check) -> tuple[Verdict, Artefact]:
         return await judge(check, self._files.path(check.artefact.sha256), at_once=self._decoders)
+
+    async def recheck(self, review: PublicReview, said: Sequence[Event]) -> bool:
+        """Whether the file that a complaint is about fails the gate that the complaint names (for `Witness`)."""
+        for event in said:
+            try:
+                result = JobResult.parse(event) if event.pubkey == review.provider else None
+            except BadResult:
+                continue
+            media = next((one for one in result.urls if one.sha256 == review.sha256), None) if result else None
+            if media is None:
+                continue
+            out = Out(mime=media.mime if media.mime else "application/octet-stream")
+            wanted = Fetch("review", 0, 0, {"url": media.url, "sha256": media.sha256}, out, RECHECK_BYTES)
+            try:
+                got = await self._bytes(media.url, media.sha256, wanted)
+            except FetchError:
+                return False  # gone is not bad
+            artefact = Artefact(got.sha256, got.mime, got.size)
+            verdict, _ = await judge(
+                Check("review", 0, 0, artefact, out, Gate()), self._files.path(got.sha256), at_once=self._decoders
+            )
+            return any(name == review.grounds and not ok for name, ok, _ in verdict.checks)
+        return False
 
     async def present(self, artefact: Artefact) -> bool:
         path = self._files.path(artefact.sha256)

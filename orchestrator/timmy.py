@@ -19,6 +19,7 @@ from market.directory import Directory
 from market.errors import BadFeedback, BadRequest
 from market.job import Feedback, JobRequest, build_feedback
 from market.kinds import ANNOUNCEMENT, DELETION, FEEDBACK, JOB_COMPOSITE, result_kinds
+from market.review import Review
 from market.witness import Witness
 from nostr.clock import Clock, system_clock
 from nostr.event import Event
@@ -367,7 +368,10 @@ async def opened(
             def own() -> frozenset[str]:
                 return own_keys(data)
 
-            witness = Witness(pool, clock)
+            async def recheck(review: Review, said: Sequence[Event]) -> bool:
+                return await hands.recheck(review, said)
+
+            witness = Witness(pool, clock, recheck=recheck)
             score_key = load_or_create(data / "keys" / "score.key")
             adviser = Adviser(journal, key.public, clock, own=own, witness=witness)
             relay = pool.relays[0] if pool.relays else ""

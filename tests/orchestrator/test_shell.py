@@ -6,7 +6,7 @@ import io
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from market.job import Feedback, JobInput, JobResult, build_request
+from market.review import Review
 from nostr.event import Event
 from nostr.filter import Filter
 from nostr.key import SecretKey
@@ -163,6 +164,19 @@ async def test_money_that_a_failed_provider_owes_is_claimed_back(tmp_path: Path)
         run = await here.timmy.journal.load(said[0].first("e") or "")
         assert run is not None and run.spent_msat == 14_000
         assert here.purse.msat == 1_000_000 + run.received_msat - 14_000
+
+
+async def test_a_complaint_about_a_failed_gate_can_be_checked_by_others(tmp_path: Path) -> None:
+    async with market(tmp_path, {"mood": "html", "price": 7_000}, {"price": 9_000, "name": "honest"}) as here:
+        await here.buyer.buys(here.timmy)
+        async with Pool([here.relay]) as pool:
+            reviews = {e.first("p"): e for e in await pool.fetch(Filter(kinds=[31117], tags={"k": ["5100"]}))}
+            html, honest = (Review.parse(reviews[seller.pubkey]) for seller in here.providers[1:])
+            assert (html.stars, html.grounds, honest.stars) == (1, "type", 5)
+            said = await pool.fetch(Filter(kinds=[6100]))
+        recheck = here.timmy._hands.recheck
+        assert await recheck(html, said)
+        assert not await recheck(replace(honest, stars=1, grounds="type"), said)  # a lie about the honest one
 
 
 async def test_a_stranger_cannot_bill_or_deliver_in_anothers_name(tmp_path: Path) -> None:
