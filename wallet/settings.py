@@ -13,8 +13,9 @@ class WalletSettings(BaseModel):
 
     backend: str = Field(
         "ledger",
-        description="what stands behind the books: ledger (credits, needs nothing) or one line for a real wallet, like"
-        ' "nwc:nostr+walletconnect://..."; see docs/wallet.md',
+        description="what stands behind the books: ledger (credits, needs nothing) or one line for a real wallet:"
+        " nwc:URI, electrum:FOLDER, lnd:URL?key=@FILE&cert=FILE, cln:URL?key=RUNE, phoenixd:URL?key=PASSWORD,"
+        " lnbits:URL?key=ADMIN-KEY; see docs/wallet.md",
     )
     start_credits: int = Field(
         100_000, ge=0, description="credits that the owner gets at the first start in ledger mode"

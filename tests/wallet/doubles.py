@@ -160,9 +160,10 @@ class Lnd(Double):
     async def add(self, request: web.Request) -> web.Response:
         asked = await request.json()
         described = asked.get("description_hash")
-        made = await self.node.make_invoice(
-            int(asked["value_msat"]), description=asked["memo"], expiry=int(asked["expiry"]),
-            description_hash=unb64(described) if described else None,
+        preimage = unb64(asked["r_preimage"])
+        made = self.node._issue(
+            int(asked["value_msat"]), hashlib.sha256(bytes.fromhex(preimage)).hexdigest(), preimage, asked["memo"],
+            int(asked["expiry"]), unb64(described) if described else None,
         )  # fmt: skip
         return web.json_response({"payment_request": made.bolt11, "r_hash": b64(made.payment_hash), "add_index": "1"})
 

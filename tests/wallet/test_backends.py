@@ -124,8 +124,9 @@ async def test_parts_of_a_sat_are_refused_where_the_wallet_knows_none(kind: str)
             await rig.wallet.make_invoice(1_001)
 
 
-async def test_what_core_lightning_is_paid_can_be_proven_inside_the_box() -> None:
-    async with Cln() as rig:
+@pytest.mark.parametrize("kind", ["lnd", "cln"])
+async def test_we_choose_the_preimage_where_we_may_so_that_payments_inside_have_their_proof(kind: str) -> None:
+    async with DOUBLES[kind]() as rig:
         assert (await rig.wallet.make_invoice(1_000)).preimage
 
 

@@ -7,6 +7,7 @@ know (404) stays unknown, since a request of ours may still be on its way to it.
 """
 
 import base64
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,11 +67,13 @@ class LndWallet(HttpBackend):
         description_hash: str | None = None,
         expiry: int = 600,
     ) -> Invoice:
+        preimage = secrets.token_hex(32)  # ours, so that payments inside the box have their proof
         asked: dict[str, Any] = {"value_msat": str(amount_msat), "expiry": str(expiry), "memo": description or ""}
+        asked["r_preimage"] = _b64(preimage)
         if description_hash is not None:
             asked |= {"description_hash": _b64(description_hash), "memo": ""}
         made = (await self.rest.post("/v1/invoices", json=asked)).body
-        return invoice_of(made["payment_request"], self.clock())
+        return invoice_of(made["payment_request"], self.clock(), preimage=preimage)
 
     async def make_hold_invoice(
         self, amount_msat: int, payment_hash: str, *, description: str | None = None, expiry: int = 600

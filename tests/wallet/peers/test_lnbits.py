@@ -1,6 +1,7 @@
 """LNbits with our wallet service as its funding source: its users are paid and pay through our ledger."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -12,9 +13,17 @@ from typing import Any
 import aiohttp
 import pytest
 
+from nostr.key import SecretKey
 from tests.peers import environments
+from tests.wallet.conformance import BackendConformance
+from tests.wallet.house import House
 from tests.wallet.peers.conftest import household
+from tests.wallet.test_conformance import nobody
+from wallet.backends import open_backend
+from wallet.backends.lnbits import LnbitsWallet
 from wallet.interface import Outcome
+from wallet.nwc import NwcWallet
+from wallet.rest import Answer, Unanswered
 
 PACKAGES = ("lnbits==1.6.2", "bitstring<5")
 
@@ -106,4 +115,57 @@ async def test_its_users_are_paid_and_pay_through_our_ledger(interpreter: Path, 
             assert (await api("GET", "/api/v1/wallet", user["inkey"]))["balance"] <= 70_000
         assert (await house.holds("shop"), await house.holds("buyer")) == (30_000, 100_000)
         assert await house.holds("lnbits") == 1_070_000
+        assert await house.faults() == []
+
+
+class LnbitsRig:
+    """A wallet of a real LNbits, whose money lies with our service, and a stranger there."""
+
+    def __init__(self, house: House, wallet: LnbitsWallet, stranger: NwcWallet) -> None:
+        self.house, self.wallet, self.stranger = house, wallet, stranger
+        self._ask = wallet.rest.ask
+
+    async def foreign_invoice(self, amount_msat: int) -> str:
+        return (await self.stranger.make_invoice(amount_msat)).bolt11
+
+    async def stranger_pays(self, invoice: str) -> None:
+        assert (await self.stranger.pay_invoice(invoice)).outcome is Outcome.SETTLED
+
+    async def unroutable_invoice(self, amount_msat: int) -> str:
+        return nobody(self.house.clock, amount_msat)
+
+    async def break_answers(self) -> None:
+        async def lossy(method: str, path: str, **more: Any) -> Answer:
+            answer = await self._ask(method, path, **more)
+            if method == "POST":
+                raise Unanswered("lost on the way")
+            return answer
+
+        self.wallet.rest.ask = lossy  # type: ignore[method-assign]
+
+    async def mend_answers(self) -> None:
+        self.wallet.rest.ask = self._ask  # type: ignore[method-assign]
+
+
+async def test_it_is_a_backend_that_passes_the_conformance_suite(interpreter: Path, tmp_path: Path) -> None:
+    data = tmp_path / "lnbits"
+    data.mkdir()
+    suite = BackendConformance()
+    async with household(tmp_path) as house:
+        await house.give("stranger", 300_000_000)
+        stranger = await house.client("stranger")
+        async with lnbits(interpreter, (await house.uri("lnbits")).text, data) as api:
+            user = await api("POST", "/api/v1/account", name="node")
+            made = await api("POST", "/api/v1/payments", user["inkey"], out=False, amount=150_000, memo="in")
+            await stranger.pay_invoice(made["bolt11"])
+            await _paid(api, made["payment_hash"], user["inkey"])
+            async with open_backend(f"lnbits:{api.url}?key={user['adminkey']}", key=SecretKey.generate()) as wallet:
+                assert isinstance(wallet, LnbitsWallet)
+                rig = LnbitsRig(house, wallet, stranger)
+                for name in sorted(name for name in dir(suite) if name.startswith("test_")):
+                    with contextlib.suppress(pytest.skip.Exception):
+                        try:
+                            await getattr(suite, name)(rig)
+                        except Exception as error:
+                            raise AssertionError(f"{name}: {error!r}") from error
         assert await house.faults() == []
