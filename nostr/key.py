@@ -130,5 +130,7 @@ def load_or_create(path: Path) -> SecretKey:
         key = SecretKey.from_hex(path.read_text())
     finally:
         fresh.unlink()
-    path.with_suffix(".pub").write_text(key.public + "\n")
+    public = path.with_name(f"{path.stem}.pub.{os.getpid()}.new")
+    public.write_text(key.public + "\n")
+    public.replace(path.with_suffix(".pub"))  # at once and whole: other parts read it while we write
     return key
