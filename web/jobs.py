@@ -14,7 +14,7 @@ from market.media import Media
 from nostr import nip98
 from nostr.event import Event, is_hex
 from nostr.filter import Filter
-from orchestrator.errors import RecipeError
+from orchestrator.errors import OrchestratorError, RecipeError
 from orchestrator.recipe import from_event
 from orchestrator.run import Run
 from web.app import Site
@@ -24,7 +24,7 @@ from web.market import kind_title
 from web.render import json_response
 from web.runs import choices
 from web.runs import steps as run_steps
-from web.session import same_site
+from web.session import own_url, same_site
 
 
 async def job(site: Site, request: web.Request) -> web.StreamResponse:
@@ -93,7 +93,10 @@ async def audit(site: Site, request: web.Request) -> web.StreamResponse:
     root = next((event.first("receipt") for event in events if event.first("receipt")), None)
     if root is None or site.shelf.pool is None:
         raise NotFound("This job has no receipt.")
-    report = await check(root, site.shelf.pool)
+    try:
+        report = await check(root, site.shelf.pool)
+    except OrchestratorError as error:
+        raise NotFound(str(error)) from None
     return json_response(
         {
             "lines": [
@@ -109,11 +112,11 @@ async def pay(site: Site, request: web.Request) -> web.StreamResponse:
     if not same_site(request):
         raise Forbidden("This must come from the page itself.")
     body = await request.read()
-    url = f"{request.headers.get('Origin', '')}/pay"
     try:
         visitor = nip98.verify(
-            request.headers.get("Authorization", ""), url=url, method="POST", body=body, now=site.clock()
-        )
+            request.headers.get("Authorization"), url=own_url(request, "/pay"), method="POST", body=body,
+            now=site.clock(), payload_required=True,
+        )  # fmt: skip
         invoice = str(orjson.loads(body)["invoice"])
     except (ValueError, KeyError, TypeError) as error:
         raise BadRequest(f"The payment request is not signed as NIP-98 wants it: {error}") from None

@@ -13,7 +13,7 @@ from wallet.interface import WalletError
 from web.app import Site
 from web.errors import BadRequest, Forbidden, Unready
 from web.render import json_response
-from web.session import same_site
+from web.session import own_url, same_site
 from web.workshop import Complaint, Knob
 
 QUICK = (
@@ -138,7 +138,7 @@ async def login(site: Site, request: web.Request) -> web.StreamResponse:
         try:
             who = nip98.verify(
                 request.headers.get("Authorization"),
-                url=f"{request.headers.get('Origin', '')}/login",
+                url=own_url(request, "/login"),
                 method="POST",
                 body=body,
                 now=site.clock(),

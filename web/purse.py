@@ -7,7 +7,7 @@ itself holds to a daily budget. Guest credits exist in ledger mode alone, where 
 import asyncio
 import contextlib
 import logging
-from collections import defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ class Purse:
         self._clock = clock
         self._wallets: dict[str, Wallet] = {}
         self._lock = asyncio.Lock()
-        self._spent: defaultdict[tuple[int, str], int] = defaultdict(int)
+        self._day = 0
+        self._spent: Counter[str] = Counter()  # msat of this day, by key
         self._starter: asyncio.Task[None] | None = None
         self.credits = False
 
@@ -71,15 +72,17 @@ class Purse:
         except ValueError as error:
             raise BadRequest(f"That is not an invoice: {error}") from None
         amount = bill.amount_msat or 0
-        day = self._clock() // DAY
-        if self._spent[day, visitor] + amount > self._settings.guest_credits * 1000:
-            left = self._settings.guest_credits - self._spent[day, visitor] // 1000
+        left = self.left(visitor)
+        if not amount or amount > left * 1000:
             raise Forbidden(f"Guests have {self._settings.guest_credits} credits a day; you have {left} left today.")
-        wallet = await self.open("guests")
-        self._spent[day, visitor] += amount
-        result = await wallet.pay_invoice(invoice)
+        self._spent[visitor] += amount  # before anything is awaited: many requests at once share one allowance
+        try:
+            result = await (await self.open("guests")).pay_invoice(invoice)
+        except (WalletError, Unready) as error:
+            self._spent[visitor] -= amount
+            raise Unready(f"The wallet does not answer: {error}") from None
         if result.outcome is Outcome.FAILED:
-            self._spent[day, visitor] -= amount
+            self._spent[visitor] -= amount
             raise BadRequest(f"The wallet did not pay: {result.detail or result.code}")
         return result.preimage or ""
 
@@ -87,7 +90,10 @@ class Purse:
         """Credits that this key may still spend today."""
         if not self.credits:
             return 0
-        return max(0, self._settings.guest_credits - self._spent[self._clock() // DAY, visitor] // 1000)
+        if self._day != (today := self._clock() // DAY):
+            self._day = today
+            self._spent.clear()
+        return max(0, self._settings.guest_credits - -(-self._spent[visitor] // 1000))
 
     async def admin(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
         """One of the wallet's operator methods (`list_connections`, `books`...). Raises WalletError or Unready."""

@@ -46,7 +46,8 @@ class Sessions:
 
     def is_operator(self, request: web.Request) -> bool:
         until, _, mac = request.cookies.get(COOKIE, "").partition(".")
-        return until.isdigit() and hmac.compare_digest(mac, self._sign(until)) and int(until) > self._clock()
+        good = hmac.compare_digest(mac.encode(), self._sign(until).encode())
+        return good and int(until) > self._clock()
 
     def redeem(self, token: str) -> bool:
         """True once for the token of the link; the token is gone afterwards."""
@@ -55,7 +56,7 @@ class Sessions:
             at, _, known = path.read_text().strip().partition(" ")
         except FileNotFoundError:
             return False
-        if not hmac.compare_digest(token, known) or int(at) + LINK_LIFE < self._clock():
+        if not hmac.compare_digest(token.encode(), known.encode()) or int(at) + LINK_LIFE < self._clock():
             return False
         path.unlink()
         return True
@@ -84,6 +85,16 @@ def same_site(request: web.Request) -> bool:
         return site in ("same-origin", "none")
     origin = request.headers.get("Origin")
     return origin is None or origin.partition("://")[2] == request.host
+
+
+def own_url(request: web.Request, path: str) -> str:
+    """The URL of this page that a NIP-98 proof must name: as the browser says it, if that is us.
+
+    A proof made for another site (which could pass it on here) names that site's host.
+    """
+    origin = request.headers.get("Origin", "")
+    scheme, _, host = origin.partition("://")
+    return f"{origin if scheme in ('http', 'https') and host == request.host else f'http://{request.host}'}{path}"
 
 
 def _private(path: Path, make: Callable[[], str]) -> str:

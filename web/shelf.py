@@ -103,9 +103,8 @@ class Service:
     @property
     def recipe(self) -> str | None:
         """The name of the recipe a composite is made by."""
-        return next(
-            (tag[1].split(":", 2)[2] for tag in self.announcement.raw.tagged("a") if tag[1].startswith("35990:")), None
-        )
+        addresses = (value.split(":", 2) for value in self.announcement.raw.values("a"))
+        return next((parts[2] for parts in addresses if len(parts) == 3 and parts[0] == str(RECIPE)), None)
 
     @property
     def href(self) -> str:

@@ -1,0 +1,97 @@
+"""The page's doors, tried by strangers: forged sign-ins, a thirsty guest, announcements made to break the shop."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from nostr import nip98
+from nostr.clock import system_clock
+from nostr.key import SecretKey, load_or_create
+from nostr.pool import Pool
+from relay.app import build
+from relay.core import STATE
+from relay.settings import RelaySettings
+from tests.fakes import FakeBank
+from tests.orchestrator.test_shell import Purse
+from web.app import SITE, mount
+from web.settings import WebSettings
+
+
+@pytest.fixture
+async def door(tmp_path: Any) -> AsyncIterator[TestClient[Any, Any]]:
+    settings = WebSettings(guest_credits=100)
+    app = build(RelaySettings(), tmp_path, mounts=[lambda app: mount(app, settings=settings, data=tmp_path)])
+    async with TestClient(TestServer(app)) as client:
+        app[STATE].base_url = str(client.make_url("")).replace("http", "ws").rstrip("/")
+        while app[SITE].shelf.pool is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        yield client
+
+
+def proof(key: SecretKey, url: str, body: bytes | None = None) -> str:
+    return nip98.header(key, url, "POST", now=system_clock(), body=body)
+
+
+async def test_a_proof_for_another_site_signs_nobody_in(door: TestClient[Any, Any], tmp_path: Any) -> None:
+    owner = load_or_create(tmp_path / "keys" / "owner.key")
+    foreign = {"Origin": "https://elsewhere.example", "Authorization": proof(owner, "https://elsewhere.example/login")}
+    assert (await door.post("/login", headers=foreign)).status == 403
+    here = str(door.make_url("")).rstrip("/")
+    own = {"Origin": here, "Authorization": proof(owner, f"{here}/login")}
+    assert (await door.post("/login", headers=own)).status == 200
+
+
+@pytest.mark.parametrize("name", ["token", "cookie"])
+async def test_odd_letters_are_no_key(door: TestClient[Any, Any], tmp_path: Any, name: str) -> None:
+    (tmp_path / "web" / "login").write_text(f"{system_clock()} secret")
+    if name == "token":
+        assert (await door.get("/login?token=%C3%A9")).status == 403
+    else:
+        assert (await door.get("/wallet", headers={"Cookie": "timmy_operator=9.\u00e9"})).status == 403
+
+
+async def test_a_guest_has_one_allowance_for_all_that_is_asked_at_once(door: TestClient[Any, Any]) -> None:
+    bank, guest = FakeBank(), SecretKey.generate()
+    seller, purse = Purse(bank), door.app[SITE].purse
+    purse.credits = True
+    purse._wallets["guests"] = Purse(bank, balance_msat=1_000_000)
+    here = str(door.make_url("")).rstrip("/")
+
+    async def pay() -> int:
+        body = orjson.dumps({"invoice": (await seller.make_invoice(40_000)).bolt11})
+        headers = {"Origin": here, "Authorization": proof(guest, f"{here}/pay", body)}
+        return (await door.post("/pay", data=body, headers=headers)).status
+
+    assert sorted(await asyncio.gather(*(pay() for _ in range(6)))) == [200, 200, 403, 403, 403, 403]
+    left = await door.get(f"/pay/{guest.public}.json")
+    assert (await left.json())["left"] == 20
+
+
+@pytest.mark.parametrize("address", [["a"], ["a", "35990:x"], ["a", "35990:"], ["a", "35990::"]])
+async def test_an_odd_announcement_does_not_close_the_shop(door: TestClient[Any, Any], address: list[str]) -> None:
+    seller = SecretKey.generate()
+    tags = [["d", "x"], ["k", "5260"], address]
+    event = seller.sign(kind=31990, content='{"name":"Odd seller"}', tags=tags)
+    async with Pool([door.app[STATE].base_url]) as pool:
+        await pool.publish(event)
+    for _ in range(100):
+        answer = await door.get("/")
+        assert answer.status == 200
+        if "Odd seller" in await answer.text():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the announcement never arrived")
+
+
+async def test_the_audit_of_a_receipt_that_is_none_is_not_found(door: TestClient[Any, Any]) -> None:
+    seller = SecretKey.generate()
+    asked = seller.sign(kind=5260, content="", tags=[])
+    answer = seller.sign(kind=6260, content="x", tags=[["e", asked.id], ["receipt", "31117"]])
+    async with Pool([door.app[STATE].base_url]) as pool:
+        await pool.publish(asked)
+        await pool.publish(answer)
+    assert (await door.get(f"/job/{asked.id}/audit.json")).status == 404
