@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from dvms.registry import PRICES
 from node import home
 from node.errors import UsageComplaint
 from node.settings import (
@@ -50,6 +51,8 @@ class Bench:
         for section in SECTIONS:
             for where, key, default, text in describe(model_of(section), section):
                 value = toml_value(_at(values, [*where.split("."), key]))
+                if key == "price" and (trade := where.partition(".")[2]) in PRICES:
+                    text = f"base price of a job in sat; empty: {PRICES[trade]} sat"
                 secret = HIDDEN in value or "secret=" in value or "key=" in value
                 made.append(Knob(where, key, HIDDEN if secret else value, default, text, secret))
         return made

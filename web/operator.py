@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from market.kinds import JOB_KINDS
 from nostr import nip98
 from relay import information
 from relay.core import STATE, Relay
@@ -25,6 +26,16 @@ QUICK = (
     "dvm.per_hour",
     "web.guest_credits",
 )
+
+KINDS = {
+    0: "profiles", 3: "follow lists", 5: "deletions", 7: "reactions", 1059: "wrapped messages", 1984: "reports",
+    1985: "labels", 7000: "job feedback", 7190: "receipts", 9734: "zap requests", 9735: "zaps", 10002: "relay lists",
+    11998: "heartbeats", 13194: "wallet descriptions", 22242: "sign-in", 23194: "wallet requests",
+    23195: "wallet answers", 23196: "wallet news", 23197: "wallet news", 24133: "remote signing", 24242: "file permits",
+    27235: "HTTP sign-in", 30382: "ranks", 31117: "reviews", 31989: "recommendations", 31990: "announcements",
+    35990: "recipes", **{kind: f"jobs: {known.title}" for kind, known in JOB_KINDS.items()},
+    **{kind + 1000: f"results: {known.title}" for kind, known in JOB_KINDS.items()},
+}  # fmt: skip
 
 
 async def wallet(site: Site, request: web.Request) -> web.StreamResponse:
@@ -79,7 +90,7 @@ async def relay(site: Site, request: web.Request) -> web.StreamResponse:
             "accepted since start": state.metrics.accepted.total(),
             "delivered since start": state.metrics.delivered,
         },
-        "kinds": state.metrics.accepted.most_common(20),
+        "kinds": [(kind, KINDS.get(kind, ""), count) for kind, count in state.metrics.accepted.most_common(20)],
         "upstreams": _upstreams(state),
         "rules": information.document(state).get("limitation", {}),
     }
@@ -101,7 +112,7 @@ async def admin(site: Site, request: web.Request) -> web.StreamResponse:
     if request.path.endswith(".json"):
         shown = {knob.name: knob.value for knob in knobs}
         return site.answer(request, "", values | {"settings": shown})
-    quick = [knob for knob in knobs if knob.name in QUICK]
+    quick = sorted((knob for knob in knobs if knob.name in QUICK), key=lambda knob: QUICK.index(knob.name))
     return site.answer(request, "admin.html", values, sections=sections, quick=quick)
 
 

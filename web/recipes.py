@@ -87,10 +87,11 @@ def _margins(site: Site, recipe: Recipe) -> list[dict[str, Any]]:
         step = recipe.steps[name]
         sellers = [s for s in site.shelf.services(kind=step.kind) if s.price_msat is not None]
         best = min(sellers, key=lambda s: (s.life != "live", s.price_msat or 0), default=None)
-        chance = best.score.mean if best is not None and best.score.jobs else UNTRIED
+        chance = site.scores.chance(best.pubkey, step.kind) if best is not None else UNTRIED
+        foreign = best is None or best.pubkey not in site.scores.own  # our own workers give the money back
         price = best.price_msat if best is not None and best.price_msat is not None else step.max_msat
         count = step.most if step.each else 1
-        lines.append(Line(name, step.kind, count, price, chance, step.tries, step.buy, optional=step.optional))
+        lines.append(Line(name, step.kind, count, price, chance, step.tries, step.buy, foreign, step.optional))
     runs = simulate(lines, Rules(), recipe.d)
     expected, chance = expectation(lines)
     made = []

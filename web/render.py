@@ -79,7 +79,14 @@ class Renderer:
         )
         self.jinja.globals.update(static=static.url, pattern=pattern)
         self.jinja.filters.update(
-            sat=amount, ago=ago, npub=nip19.npub, short=short, safe_url=safe_url, pretty=pretty, host=host
+            sat=amount,
+            money=balance,
+            ago=ago,
+            npub=nip19.npub,
+            short=short,
+            safe_url=safe_url,
+            pretty=pretty,
+            host=host,
         )
 
     def page(
@@ -132,6 +139,11 @@ def amount(msat: int | None, unit: str = "sat") -> Markup:
     if msat == 0:
         return Markup('<span class="price">free</span>')
     return Markup('<span class="price" title="{} msat">{}</span>').format(f"{msat:,}", show(msat, unit))
+
+
+def balance(msat: int | None, unit: str = "sat") -> Markup:
+    """An amount that stands in books: zero is `0 sat` there, not free."""
+    return amount(msat, unit) if msat else Markup('<span class="soft">0 {}</span>').format(unit)
 
 
 def ago(at: int | None) -> Markup:

@@ -33,7 +33,9 @@ class Scores:
         self._data, self._runs, self._clock = data, runs, clock
         self._witness: Witness | None = None
         self._book: Reputation | None = None
+        self._ours: list[Evidence] = []
         self._task: asyncio.Task[None] | None = None
+        self.own: frozenset[str] = frozenset()
 
     def start(self, pool: Pool, shelf: "Shelf") -> None:
         self._witness = Witness(pool, self._clock)
@@ -47,6 +49,11 @@ class Scores:
 
     def of(self, provider: str, kind: int) -> Score:
         return self._book.score(provider, kind) if self._book is not None else newcomer(provider, kind)
+
+    def chance(self, provider: str, kind: int) -> float:
+        """Chance that one try at a seller is good, as Timmy reckons it for his quotes."""
+        mine = [one.value >= 0.5 for one in self._ours if one.provider == provider and one.kind == kind]
+        return (sum(mine) + 10 * (0.97 if provider in self.own else 0.9)) / (len(mine) + 10)
 
     def trust(self, rater: str) -> float:
         """How far this node believes a rater, 0 to 1."""
@@ -62,9 +69,10 @@ class Scores:
         if witness is None:
             return
         await witness.listen_to(shelf.sellers(), self._key("owner"))
-        own = {path.read_text().strip() for path in (self._data / "keys").glob("*.pub")}
+        own = self.own = frozenset(path.read_text().strip() for path in (self._data / "keys").glob("*.pub"))
         evidence = [one for one in witness.evidence if one.rater != self._key(TIMMY)]
-        evidence += await self._ledger(self._key(TIMMY) or TIMMY)
+        self._ours = await self._ledger(self._key(TIMMY) or TIMMY)
+        evidence += self._ours
         view = witness.viewpoint(own=own)
         self._book = Reputation(view, evidence, now=self._clock(), vouches=witness.vouches)
 

@@ -23,13 +23,12 @@ from market.kinds import (
     JOB_HUMAN,
     JOB_KINDS,
     PROFILE,
-    RECEIPT,
     RECIPE,
     result_kind,
 )
 from market.media import Media
 from market.reputation import Score
-from market.tags import parse_hex64, parse_msat
+from market.tags import parse_hex64
 from nostr import nip19
 from nostr.clock import Clock, system_clock
 from nostr.event import Event
@@ -122,7 +121,7 @@ class Service:
 
     @property
     def score_short(self) -> str:
-        return f"{round(100 * self.score.mean)} %" if self.score.jobs else "new"
+        return str(round(100 * self.score.mean)) if self.score.jobs else "new"
 
     @property
     def score_words(self) -> str:
@@ -186,7 +185,6 @@ class Shelf:
             Filter(kinds=[ANNOUNCEMENT, HEARTBEAT, RECIPE], limit=3000),
             Filter(kinds=[PROFILE], limit=2000),
             Filter(kinds=[DELETION], tags={"k": [str(ANNOUNCEMENT), str(RECIPE)]}, limit=500),
-            Filter(kinds=[RECEIPT], limit=1000),
             Filter(kinds=RESULTS, limit=1000),
         )
         async for event in pool.subscribe(*wanted):
@@ -213,8 +211,6 @@ class Shelf:
             for address in event.values("a"):
                 if address.split(":")[1:2] == [event.pubkey]:
                     self._withdrawn[address] = max(event.created_at, self._withdrawn.get(address, 0))
-        elif event.kind == RECEIPT:
-            self._take_receipt(event)
         else:
             self._take_result(event)
 
@@ -225,13 +221,6 @@ class Shelf:
             return
         if isinstance(name, str) and self._names.get(event.pubkey, (-1,))[0] < event.created_at:
             self._names[event.pubkey] = (event.created_at, " ".join(name.split())[:60])
-
-    def _take_receipt(self, event: Event) -> None:
-        """A receipt that is public tells what a seller was really paid."""
-        kind, paid = event.first("k") or "", parse_msat(event.first("amount") or "")
-        seller = parse_hex64(event.first("p") or "")
-        if seller and paid and kind.isascii() and kind.isdigit():
-            self._price((seller, int(kind), ""), event.first("e") or event.id, event.created_at, paid)
 
     def _take_result(self, event: Event) -> None:
         request = _request(event)
@@ -245,7 +234,7 @@ class Shelf:
             self._price(key, result.request_id, event.created_at, result.amount_msat)
         if not event.tagged("encrypted"):
             media = result.urls[0] if result.urls else None
-            self._works[key].append(Work(event, media, "" if media else result.content[:300]))
+            self._works[key].append(Work(event, media, "" if media else excerpt(result.content)))
 
     def _price(self, key: tuple[str, int, str], job: str, at: int, msat: int) -> None:
         known = self._prices[key]
@@ -267,7 +256,9 @@ class Shelf:
         wanted = words.lower().split()
         matching = [s for s in found if all(word in f"{s.name} {s.about} {s.title}".lower() for word in wanted)]
         order = {"live": 0, "late": 1, "gone": 2}
-        return sorted(matching, key=lambda s: (order[s.life], s.kind != JOB_COMPOSITE, s.kind, s.name.lower()))
+        return sorted(
+            matching, key=lambda s: (order[s.life], s.kind != JOB_COMPOSITE, s.sample is None, s.kind, s.name)
+        )
 
     def of(self, pubkey: str, kind: int, d: str | None = None) -> Service | None:
         for announcement in self._standing():
@@ -330,6 +321,17 @@ class Shelf:
         sample = next((work for work in works if work.media is not None), works[0] if works else None)
         times = self._times[key]
         return replace(made, sample=sample, seconds=round(statistics.median(times)) if times else None)
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a text; of a story in JSON its title and first lines."""
+    try:
+        story = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text[:300]
+    if not isinstance(story, dict) or not isinstance(story.get("lines"), list):
+        return ""
+    return "\n".join(str(line)[:80] for line in [story.get("title", ""), *story["lines"][:6]] if line)
 
 
 def _request(result: Event) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Knob:
 
     @property
     def changed(self) -> bool:
-        return self.value != self.default
+        return self.value.removesuffix(".0") != self.default.removesuffix(".0")
 
 
 class Workshop(Protocol):

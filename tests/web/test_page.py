@@ -11,6 +11,7 @@ import pytest
 from nostr.key import SecretKey
 from nostr.pool import Pool
 from tests.web.conftest import SHOTS
+from tests.web.steps import order
 from tests.whole import Node, until
 from wallet import WalletError, open_wallet
 
@@ -31,16 +32,6 @@ PAGES = [
 ]
 
 
-async def order(page: Any, what: str, words: str) -> str:
-    """Order as a guest and pay with the node's credits; gives the job's id once it is paid."""
-    await page.goto(f"/new/{what}")
-    await page.fill("#input", words)
-    await page.click("#order button[type=submit]")
-    await page.wait_for_url("**/job/*", timeout=15_000)
-    await page.get_by_role("button", name="Pay with this node's credits").click(timeout=20_000)
-    return str(page.url.rsplit("/", 1)[1])
-
-
 async def test_a_guest_buys_an_image_and_reviews_it(page: Any, node: Node) -> None:
     job = await order(page, "5100", "a fox in the snow")
     await page.wait_for_selector("#result img", timeout=60_000)
@@ -58,6 +49,10 @@ async def test_a_guest_buys_an_image_and_reviews_it(page: Any, node: Node) -> No
 async def test_a_guest_buys_a_music_video_and_watches_it(page: Any) -> None:
     await order(page, "music-video", "a lighthouse in a storm, hopeful")
     await page.wait_for_selector("#steps li", timeout=60_000)
+    await page.wait_for_selector(".overall progress", timeout=20_000)
+    await page.wait_for_selector("#made li", timeout=120_000)  # the story, long before the film
+    assert await page.locator(".graph svg g.done").count() >= 1
+    assert await page.locator("#steps >> text=Scribe").count() >= 1  # sellers by name
     await page.wait_for_selector("#result video", timeout=280_000)
     await page.evaluate("window.film = document.querySelector('#result video'); film.muted = true; film.play()")
     await page.wait_for_function("film.currentTime > 1", timeout=20_000)
@@ -66,6 +61,7 @@ async def test_a_guest_buys_a_music_video_and_watches_it(page: Any) -> None:
     await page.wait_for_function("film.ended", timeout=20_000)
     await page.wait_for_selector("#audit .badge.good", timeout=20_000)
     assert await page.locator("#audit .badge.bad").count() == 0
+    assert await page.locator("#choices details").count() >= 5
 
 
 async def test_an_extension_signs_and_webln_pays(browser: Any, node: Node) -> None:
@@ -235,7 +231,8 @@ async def test_hostile_words_in_every_field_stay_words(browser: Any, node: Node)
         text = await page.inner_text("body")
         assert "49" not in text or "{{7*7}}" in text
         links = await page.evaluate(
-            "[...document.querySelectorAll('a[href],[src]')].map((e) => e.getAttribute('href') || e.getAttribute('src'))"
+            "[...document.querySelectorAll('a[href],[src]')]"
+            ".map((e) => e.getAttribute('href') || e.getAttribute('src'))"
         )
         assert not [link for link in links if re.match(r"\s*(javascript|data|vbscript):", link or "")], path
     async with Pool([node.relay]) as pool:  # leave the shelf as it was for the tests after this one

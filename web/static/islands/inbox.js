@@ -1,6 +1,7 @@
 // Work for people: announce skills, find tasks, claim with a timer, deliver, see earnings. All signed with the person's key.
 import { amount, node, now, relay, tag, tags } from "./relay.js";
 import { html, Media, render, safeUrl, useEffect, useReducer, useState } from "./ui.js";
+import { connect, connected, forget, makeInvoice } from "./nwc.js";
 import { signInAsGuest, who } from "./who.js";
 
 const kinds = JSON.parse(document.getElementById("kinds").textContent);
@@ -55,6 +56,33 @@ function Skills({ me, mine, live, setLive }) {
     <button>${mine ? "Announce again" : "Announce"}</button></form></details><p role="status" class="small">${said}</p>`;
 }
 
+/** The worker's own wallet: it writes the invoices, the page never holds money. */
+function Wallet() {
+  const [there, setThere] = useState(Boolean(connected()));
+  const [said, setSaid] = useState("");
+  const link = (event) => {
+    event.preventDefault();
+    try { connect(new FormData(event.target).get("uri")); setThere(true); } catch (error) { setSaid(error.message); }
+  };
+  if (there) return html`<p class="small">Your wallet writes the invoices. <button class="plain small" onClick=${() => { forget(); setThere(false); }}>Forget it</button></p>`;
+  return html`<details class="panel"><summary><b>Get paid by invoice</b> <span class="soft small">connect a wallet that may make invoices</span></summary><form onSubmit=${link}>
+    <label for="uri">Wallet connection <span class="soft">(NWC; it stays in this tab)</span></label>
+    <div class="row"><input class="grow" id="uri" name="uri" placeholder="nostr+walletconnect://…" autocomplete="off" /><button class="plain">Connect</button></div></form><p role="status" class="small">${said}</p></details>`;
+}
+
+/** Receipts whose preimage fits their payment hash, by job: money that came. */
+function usePaid(me) {
+  const [paid, setPaid] = useState(new Map());
+  useEffect(() => (me ? relay.subscribe([{ kinds: [7190], "#p": [me.pubkey], limit: 500 }], async (event) => {
+    const preimage = tag(event, "preimage");
+    if (!/^[0-9a-f]{64}$/.test(preimage ?? "")) return;
+    const hash = await crypto.subtle.digest("SHA-256", Uint8Array.from(preimage.match(/../g), (pair) => parseInt(pair, 16)));
+    if ([...new Uint8Array(hash)].map((b) => b.toString(16).padStart(2, "0")).join("") === tag(event, "payment_hash"))
+      setPaid((before) => new Map(before).set(tag(event, "e"), Number(tag(event, "amount") || 0)));
+  }) : undefined), [me?.pubkey]);
+  return paid;
+}
+
 function Deliver({ me, task, done }) {
   const [said, setSaid] = useState("");
   const form = param(task, "form");
@@ -75,8 +103,9 @@ function Deliver({ me, task, done }) {
       const blob = file?.size ? await upload(file) : null;
       const text = form === "yes-no" ? JSON.stringify({ answer: data.get("answer"), why: data.get("text") }) : data.get("text");
       if (!blob && !text.trim()) throw new Error("Attach a file or write the answer.");
-      const invoice = String(data.get("invoice") || "").trim();
-      const price = Number(data.get("price") || 0) * 1000;
+      const price = Math.round(Number(data.get("price") || 0) * 1000);
+      const given = String(data.get("invoice") || "").trim();
+      const invoice = !given && price && connected() ? await makeInvoice(price, param(task, "title") ?? "Work") : given;
       const files = blob ? [["x", blob.sha256], ["m", blob.type], ["imeta", `url ${blob.url}`, `m ${blob.type}`, `x ${blob.sha256}`, `size ${blob.size}`]] : [];
       await relay.publish(await me.sign({
         kind: task.kind + 1000, created_at: now(), content: blob ? blob.url : text,
@@ -92,11 +121,11 @@ function Deliver({ me, task, done }) {
     <div class="field"><label for=${`t${task.id}`}>${form ? "Why" : "Answer"} <span class="soft">or a file below</span></label><textarea id=${`t${task.id}`} name="text" /></div>
     <div class="field"><label for=${`f${task.id}`}>File</label><input id=${`f${task.id}`} name="file" type="file" /></div>
     <div class="row"><div class="field grow"><label for=${`a${task.id}`}>Your pay</label><input id=${`a${task.id}`} name="price" inputmode="numeric" value=${Number(tag(task, "bid") || 0) / 1000} /></div>
-    <div class="field grow"><label for=${`b${task.id}`}>Invoice <span class="soft">optional</span></label><input id=${`b${task.id}`} name="invoice" placeholder="lnbc…" autocomplete="off" /></div></div>
+    <div class="field grow"><label for=${`b${task.id}`}>Invoice <span class="soft">${connected() ? "your wallet makes it" : "optional"}</span></label><input id=${`b${task.id}`} name="invoice" placeholder="lnbc…" autocomplete="off" /></div></div>
     <button>Deliver</button> <span role="status">${said}</span></form>`;
 }
 
-function Task({ me, task, claims, results, at }) {
+function Task({ me, task, claims, results, at, paid }) {
   const [said, setSaid] = useState("");
   const held = claims.filter((event) => Number(tag(event, "claim")) > at).sort((a, b) => a.created_at - b.created_at)[0];
   const mine = held?.pubkey === me.pubkey;
@@ -109,7 +138,7 @@ function Task({ me, task, claims, results, at }) {
   return html`<li class="panel" data-item><div class="row spread"><h3>${param(task, "title") ?? inputs(task)[0]?.[1]?.slice(0, 90) ?? `kind ${task.kind}`}</h3><span class="price">${tag(task, "bid") ? amount(Number(tag(task, "bid"))) : "no price named"}</span></div>
     ${inputs(task).map(([, value, type]) => (type === "url" && safeUrl(value) ? html`<p><a href=${safeUrl(value)} rel="noopener nofollow" target="_blank">${value.slice(0, 90)} ↗</a></p><${Media} url=${value} mime=${/\.(png|jpe?g|webp)$/i.test(value) ? "image/png" : /\.(mp4|webm)$/i.test(value) ? "video/mp4" : ""} alt="input" />` : html`<p>${value.slice(0, 2000)}</p>`))}
     <p class="soft small">Asked ${new Date(task.created_at * 1000).toLocaleString()}${tag(task, "expiration") ? `, wanted by ${new Date(Number(tag(task, "expiration")) * 1000).toLocaleString()}` : ""}</p>
-    ${answer ? html`<p><span class="badge good">delivered</span></p>`
+    ${answer ? html`<p><span class="badge good">delivered</span> ${paid ? html`<span class="badge money">paid ${amount(paid)}</span>` : tag(answer, "amount") ? html`<span class="soft small">waiting for the pay</span>` : null}</p>`
       : mine ? html`<p><b class="mono" role="timer">${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}</b> left <button class="plain small" onClick=${release}>Give it back</button></p><${Deliver} me=${me} task=${task} done=${() => {}} />`
       : held ? html`<p class="soft">Somebody works on it.</p>` : html`<button onClick=${claim}>Take it</button> <span role="status">${said}</span>`}</li>`;
 }
@@ -121,6 +150,7 @@ function Inbox() {
   const [tasks, addTask] = useReducer(store, new Map());
   const [news, hear] = useReducer(store, new Map());
   const at = useClock();
+  const paid = usePaid(me);
   useEffect(() => {
     const look = async () => setMe(await who());
     look();
@@ -152,11 +182,14 @@ function Inbox() {
     return (!to.length || to.includes(me.pubkey)) && !done && Number(tag(task, "expiration") ?? Infinity) > at;
   }).sort((a, b) => b.created_at - a.created_at);
   const delivered = all.filter((event) => event.kind >= 6000 && event.kind < 7000 && event.pubkey === me.pubkey);
-  const earned = delivered.reduce((sum, event) => sum + Number(tag(event, "amount") || 0), 0);
+  const asked = delivered.reduce((sum, event) => sum + Number(tag(event, "amount") || 0), 0);
+  const earned = delivered.reduce((sum, event) => sum + (paid.get(tag(event, "e")) ?? 0), 0);
   return html`<div class="row spread"><label class="row"><input type="checkbox" role="switch" checked=${live} onChange=${(e) => setLive(e.target.checked)} />I am available now <span class=${`dot ${live ? "live" : ""}`} /></label>
-      <span class="soft">${delivered.length} delivered, ${amount(earned)} asked for</span></div><br/>
+      </div>
+    <div class="numbers"><div><b>${delivered.length}</b><span>delivered</span></div><div><b>${amount(earned).replace("free", "0")}</b><span>earned, proven by receipts</span></div><div><b>${amount(Math.max(0, asked - earned)).replace("free", "0")}</b><span>asked for, not yet seen</span></div></div>
     <${Skills} me=${me} mine=${offer} live=${live} setLive=${setLive} />
-    <h2>Open tasks</h2>${open.length ? html`<ul class="steps" id="tasks" aria-live="polite">${open.map((task) => html`<${Task} key=${task.id} me=${me} task=${task} at=${at}
+    <${Wallet} />
+    <h2>Open tasks</h2>${open.length ? html`<ul class="steps" id="tasks" aria-live="polite">${open.map((task) => html`<${Task} key=${task.id} me=${me} task=${task} at=${at} paid=${paid.get(task.id)}
       claims=${all.filter((event) => event.kind === 7000 && tag(event, "e") === task.id && tag(event, "claim") !== undefined)} results=${all.filter((event) => event.kind === task.kind + 1000 && tag(event, "e") === task.id)} />`)}</ul>`
       : html`<div class="empty"><h3>Nothing to do right now</h3><p>New tasks appear here by themselves. Announce your skills so that others find you.</p></div>`}`;
 }

@@ -1,5 +1,5 @@
 // A job, live: what was asked, the bill, the steps, the result, its receipts, and what the buyer says of it.
-import { Bill } from "./bill.js";
+import { Bill, digest, proofOf } from "./bill.js";
 import { now, relay, tag, tags } from "./relay.js";
 import { Audit, Receipts, Review } from "./trust.js";
 import { html, Media, render, safeUrl, useEffect, useReducer, useState } from "./ui.js";
@@ -11,9 +11,12 @@ const id = root.dataset.id;
 const RESULTS = Array.from({ length: 1000 }, (_, i) => 6000 + i);
 const FINAL = new Set(["success", "error"]);
 
+const ORDER = { "payment-required": 0, processing: 1, partial: 1 }; // within one second, a bill comes before the work
+const rank = (event) => (event.kind === 7000 ? ORDER[tag(event, "status")?.toLowerCase()] ?? 2 : 3);
+
 /** Everything known of the job, from its events in any order. */
 function fold(events, provider) {
-  const ordered = [...events.values()].sort((a, b) => a.created_at - b.created_at);
+  const ordered = [...events.values()].sort((a, b) => a.created_at - b.created_at || rank(a) - rank(b));
   const job = { request: events.get(id), feedback: [], results: [], receipts: [], reviews: [], cancelled: null, steps: new Map() };
   for (const event of ordered) {
     if (event.kind === 7000 && (!provider || event.pubkey === provider)) {
@@ -79,7 +82,7 @@ function Timeline({ job }) {
   for (const event of job.feedback) {
     const [, status, note] = event.tags.find((t) => t[0] === "status") ?? [];
     const text = note || event.content || status;
-    if (text === before) continue;
+    if (text === before || /^0 of \d+ steps/.test(text) || (status === "success" && job.results.length)) continue;
     const line = { at: event.created_at, text, bad: status === "error", done: true };
     if (["processing", "partial"].includes(status) && lines.at(-1)?.working) lines.pop();
     lines.push({ ...line, working: ["processing", "partial"].includes(status) });
@@ -100,10 +103,10 @@ function files(event) {
 }
 const guess = (url) => ({ png: "image/png", webp: "image/webp", jpg: "image/jpeg", mp4: "video/mp4", m4a: "audio/mp4", mp3: "audio/mpeg", wav: "audio/wav" })[url.trim().split(".").pop()] ?? "";
 
-function Result({ event }) {
+function Result({ event, poster }) {
   const all = files(event);
   return html`<section class="panel" id="result" aria-labelledby="done"><h2 id="done">Here it is</h2>
-    ${all.map((file) => html`<${Media} url=${file.url} mime=${file.m} alt=${file.alt} />
+    ${all.map((file) => html`<${Media} url=${file.url} mime=${file.m} alt=${file.alt} poster=${file.image ?? poster} />
       <p class="row small"><a href=${safeUrl(file.url)} download rel="noopener">Download</a>
       ${file.x ? html`<span class="soft mono" title=${file.x}>sha256 ${file.x.slice(0, 16)}…</span>` : null}</p>`)}
     ${all.length ? null : html`<pre tabindex="0">${event.content}</pre>`}</section>`;
@@ -138,15 +141,20 @@ function Job() {
   const cancel = async () => {
     await relay.publish(await me.sign({ kind: 5, created_at: now(), content: "cancelled by the buyer", tags: [["e", id], ["k", String(job.request.kind)]] }));
   };
+  const poster = steps.find((step) => step.artefact?.mime.startsWith("image/"))?.artefact.url;
   const waiting = job.state === "payment-required" && job.bill && !job.running;
   const busy = !job.over && job.running;
+  const after = mine ? job.results.find((event) => tags(event, "amount").some((t) => t[2])) : null;
+  const unpaid = after && !paid && !job.bill && !job.receipts.some((event) => event.pubkey === me.pubkey);
   return html`
     ${up ? null : html`<p class="note bad" role="status">The connection to the relay is gone; trying again. Nothing is lost.</p>`}
     <p class="row" role="status" aria-live="polite"><span class=${`dot ${job.over ? (job.state === "success" ? "live" : "") : "late pulse"}`} /> <b id="state">${words[job.state] ?? job.state}</b>
       ${mine && !job.over ? html`<button class="danger small" onClick=${cancel}>Cancel</button>` : null}</p>
     <div class="two"><div>
       <${Ended} job=${job} mine=${mine} />
-      ${job.results.slice(0, 1).map((event) => html`<${Result} event=${event} />`)}
+      ${job.results.slice(0, 1).map((event) => html`<${Result} event=${event} poster=${poster} />`)}
+      ${unpaid ? html`<${Bill} bill=${after} id=${id} announced=${Number(tag(job.request, "bid") || 0)} onPaid=${async (way) => { setPaid(way); await thank(me, job, after); }} />` : null}
+      ${after && !unpaid ? html`<p class="note">Paid. The worker sees it.</p>` : null}
       <${Empty} job=${job} mine=${mine} />
       ${busy ? html`<${Progress} steps=${steps} words=${job.feedback.at(-1)?.content || ""} />` : null}
       ${waiting && !paid ? html`<${Bill} bill=${job.bill} id=${id} announced=${Number(root.dataset.price || 0)} onPaid=${setPaid} />` : null}
@@ -155,9 +163,22 @@ function Job() {
       <${Preview} job=${job} />
       ${job.results.length ? null : html`<${Artefacts} steps=${steps} /><${Graph} steps=${steps} />`}
       <${Review} job=${job} me=${me} />
-      ${job.results.length && steps.length ? html`<h2>How it came about</h2><${Graph} steps=${steps} /><${Artefacts} steps=${steps} />` : null}
+      ${job.results.length && steps.length ? html`<h2>How it came about</h2><${Graph} steps=${steps} /><${Artefacts} steps=${steps.filter((step) => step.artefact?.url !== files(job.results[0])[0]?.url)} />` : null}
       <${Audit} job=${job} id=${id} /><${Receipts} job=${job} /><${Choices} choices=${choices} />
     </div><div><div class="panel"><h3>What happened</h3><${Timeline} job=${job} /><${Steps} steps=${steps} /></div></div></div>`;
+}
+
+/** The buyer's receipt (7190) for work that was paid after delivery: its preimage tells the worker that the money came. */
+async function thank(me, job, result) {
+  const proof = proofOf(id);
+  const [, msat] = tags(result, "amount")[0];
+  if (!proof?.preimage) return;
+  const hash = await digest(Uint8Array.from(proof.preimage.match(/../g), (pair) => parseInt(pair, 16)));
+  await relay.publish(await me.sign({
+    kind: 7190, created_at: now(), content: "",
+    tags: [["e", id, "", "request"], ["e", result.id, "", "result"], ["p", result.pubkey], ["k", String(job.request.kind)], ["amount", msat],
+      ["payment_hash", hash], ["preimage", proof.preimage], ["alt", "Receipt of a job bought over NIP-90"]],
+  }));
 }
 
 /** One seller at work, without steps to show. */
@@ -168,5 +189,8 @@ function Alone({ job }) {
     <progress max="1" value=${part > 0 ? part : null} aria-label="Progress" /></div>`;
 }
 
+// An encrypted order is unreadable on the relay; the browser that wrote it remembers the words.
+const secret = JSON.parse(sessionStorage.getItem(`timmy.job.${id}`) || "null")?.find((t) => t[0] === "i")?.[1];
+if (secret) document.querySelector("h1").textContent = secret.slice(0, 120);
 document.getElementById("static")?.remove();
 render(html`<${Job} />`, root);

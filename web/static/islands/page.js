@@ -15,7 +15,7 @@ async function showWho() {
 }
 
 async function openDialog(me) {
-  const { h, html, render, Qr } = await import("./ui.js");
+  const { html, render, Qr } = await import("./ui.js");
   const dialog = document.createElement("dialog");
   dialog.setAttribute("aria-labelledby", "signin");
   document.body.append(dialog);
@@ -27,7 +27,7 @@ async function openDialog(me) {
   };
   const qr = async () => {
     const { uri, signer } = await offerConnection();
-    render(h(Qr, { text: uri, label: "nostrconnect address" }), dialog.querySelector("#qr"));
+    render(html`<div class="row"><${Qr} text=${uri} label="nostrconnect address" /><p class="bolt grow" id="connect-uri" tabindex="0">${uri}</p></div>`, dialog.querySelector("#qr"));
     signer.then(() => dialog.close(), (error) => say(error.message));
   };
   const signedIn = () => html`<h2 id="signin">You are signed in</h2>

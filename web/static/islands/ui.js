@@ -17,11 +17,11 @@ export async function copy(text, button) {
 /** Only plain web addresses become links or media sources. */
 export const safeUrl = (url) => (/^https?:\/\//i.test(url ?? "") ? url : null);
 
-export const Media = ({ url, mime = "", alt = "" }) => {
+export const Media = ({ url, mime = "", alt = "", poster, still = false }) => {
   const source = safeUrl(url);
   if (!source) return null;
   if (mime.startsWith("image/")) return html`<div class="player"><img src=${source} alt=${alt || "the result"} /></div>`;
-  if (mime.startsWith("video/")) return html`<div class="player"><video src=${source} controls playsinline preload="metadata" aria-label=${alt || "the result"} /></div>`;
+  if (mime.startsWith("video/")) return html`<div class="player"><video src=${still ? `${source}#t=1` : source} poster=${safeUrl(poster)} controls playsinline muted=${still} preload="metadata" aria-label=${alt || "the result"} /></div>`;
   if (mime.startsWith("audio/")) return html`<audio src=${source} controls preload="metadata" aria-label=${alt || "the result"} />`;
   return null;
 };

@@ -73,7 +73,7 @@ export function Artefacts({ steps }) {
 
 function Artefact({ step }) {
   const { url, mime, text } = step.artefact;
-  if (safeUrl(url) && /^(image|video|audio)\//.test(mime)) return html`<${Media} url=${url} mime=${mime} alt=${step.label} />`;
+  if (safeUrl(url) && /^(image|video|audio)\//.test(mime)) return html`<${Media} url=${url} mime=${mime} alt=${step.label} still />`;
   return html`<blockquote class="small" tabindex="0">${told(text)}</blockquote>`;
 }
 
