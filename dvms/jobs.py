@@ -13,10 +13,12 @@ disk, the lock is being settled, and nothing has been published yet.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import orjson
@@ -449,3 +451,26 @@ def _sale(row: sqlite3.Row) -> Sale:
     values["means"] = Means(values["means"]) if values["means"] else None
     values["relays"] = tuple(orjson.loads(values["relays"]))
     return Sale(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a worker has done so far: `waiting` are paid and not delivered, `earned_msat` came from delivered jobs."""
+
+    jobs: int
+    delivered: int
+    waiting: int
+    earned_msat: int
+
+
+def tally(path: Path) -> Tally:
+    """Read from outside, while the worker may be running; all zero where it has never run."""
+    if not path.exists():
+        return Tally(0, 0, 0, 0)
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as conn:
+        row = conn.execute(
+            "SELECT count(*), coalesce(sum(state = 'delivered'), 0),"
+            " coalesce(sum(state IN ('paid', 'running', 'finished')), 0),"
+            " coalesce(sum(CASE state WHEN 'delivered' THEN paid_msat END), 0) FROM jobs"
+        ).fetchone()
+    return Tally(*row)

@@ -3,12 +3,16 @@
 import asyncio
 import json
 import socket
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.live import Live
 from rich.table import Table
 
+from dvms.jobs import Tally, tally
 from node import home, plan
 from node.context import DataOption, JsonOption, data_dir, err, load_settings, out, print_json, relay_urls
 from node.errors import UsageComplaint
@@ -16,6 +20,8 @@ from node.run import ready, run_until_signal, set_up_logging
 from node.settings import PARTS, NodeSettings, Settings
 from node.supervisor import PartFailed, Supervisor
 from nostr import nip19
+from orchestrator.journal import Journal
+from wallet.msat import show
 from web.session import new_link
 
 
@@ -122,33 +128,90 @@ def link(data: DataOption = None) -> None:
     out.print(new_link(folder, base), soft_wrap=True, markup=False)
 
 
-def status(data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Processes of the running node, and what each has earned."""
+def status(
+    data: DataOption = None,
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay and show it anew every two seconds.")] = False,
+) -> None:
+    """Processes of the running node, the jobs of each, and what each has earned."""
     folder = data_dir(data)
-    try:
-        state: dict[str, Any] = json.loads((folder / home.STATUS).read_text())
-    except FileNotFoundError:
-        state = {"parts": {}}
-    rows = []
-    for name in [name for name in PARTS if name in state["parts"]]:
-        part = state["parts"][name]
-        alive = part["pid"] is not None and Path("/proc", str(part["pid"])).exists()
-        rows.append(
-            {"part": name, **part, "state": part["state"] if alive else "stopped", "memory_mb": _memory(part["pid"])}
-        )
     if as_json:
-        print_json({"parts": rows})
+        print_json({"parts": _rows(folder)})
         return
-    if not rows:
+    if not _rows(folder):
         out.print(f"no node has run on {folder} yet: start it with `timmy up`")
         return
-    table = Table(box=None, header_style="dim")
-    for column in ("part", "state", "pid", "restarts", "memory", "at"):
-        table.add_column(column, justify="right" if column in ("pid", "restarts", "memory") else "left")
-    for row in rows:
-        memory = f"{row['memory_mb']} MB" if row["memory_mb"] else ""
-        table.add_row(row["part"], row["state"], str(row["pid"] or ""), str(row["restarts"]), memory, row["line"])
-    out.print(table)
+    if not watch:
+        out.print(_status_table(folder))
+        return
+    with Live(_status_table(folder), console=out, auto_refresh=False) as live:
+        while True:
+            time.sleep(2)
+            live.update(_status_table(folder), refresh=True)
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    try:
+        state: dict[str, Any] = json.loads((folder / home.STATUS).read_text())["parts"]
+    except FileNotFoundError:
+        return []
+    rows = []
+    for name in [name for name in PARTS if name in state]:
+        part = state[name]
+        alive = part["pid"] is not None and Path("/proc", str(part["pid"])).exists()
+        row = {"part": name, **part, "state": part["state"] if alive else "stopped", "memory_mb": _memory(part["pid"])}
+        rows.append(row | asdict(_tally(folder, name)))
+    return rows
+
+
+def _tally(folder: Path, part: str) -> Tally:
+    """Jobs and earnings of a worker; Timmy's are his runs and his margin."""
+    if part != "orchestrator":
+        return tally(folder / "dvms" / part / "jobs.db")
+    path = folder / "orchestrator" / "timmy.db"
+    if not path.exists():
+        return Tally(0, 0, 0, 0)
+
+    async def read() -> Tally:
+        journal = await Journal.open(path)
+        try:
+            totals = await journal.totals()
+        finally:
+            await journal.close()
+        if totals is None:
+            return Tally(0, 0, 0, 0)
+        ended = (totals["delivered"] or 0) + (totals["refunded"] or 0)
+        return Tally(
+            totals["runs"],
+            totals["delivered"] or 0,
+            totals["runs"] - ended,
+            totals["taken_msat"] - totals["spent_msat"],
+        )
+
+    return asyncio.run(read())
+
+
+def _status_table(folder: Path) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("part", "state", "pid", "restarts", "memory", "jobs", "delivered", "under way", "earned"):
+        table.add_column(column, justify="left" if column in ("part", "state") else "right", no_wrap=True)
+    colours = {"ready": "green", "stopped": "dim", "failed": "red"}
+    for row in _rows(folder):
+        colour = colours.get(row["state"], "yellow")
+        sells = row["part"] not in ("relay", "wallet")
+        table.add_row(
+            row["part"],
+            f"[{colour}]{row['state']}[/]",
+            str(row["pid"] or ""),
+            str(row["restarts"]),
+            f"{row['memory_mb']} MB" if row["memory_mb"] else "",
+            *(
+                (str(row["jobs"]), str(row["delivered"]), str(row["waiting"]), show(row["earned_msat"]))
+                if sells
+                else ()
+            ),
+        )
+    return table
 
 
 def _memory(pid: int | None) -> int | None:
