@@ -38,9 +38,16 @@ async def shop(site: Site, request: web.Request) -> web.StreamResponse:
     words = request.query.get("q", "")[:100]
     services = site.shelf.services(kind=kind, words=words)
     if request.path.endswith(".json"):
-        return site.answer(request, "", {"services": [service.to_json() for service in services]})
+        return site.answer(
+            request, "", {"services": [service.to_json() | {"works": _jobs(site, service)} for service in services]}
+        )
     values = {"services": services, "kinds": site.shelf.kinds(), "kind": kind, "q": words}
     return site.answer(request, "shop.html", values, examples=site.settings.examples)
+
+
+def _jobs(site: Site, service: Service) -> list[str]:
+    """The jobs whose results are public, newest first."""
+    return [work.job for work in site.shelf.works(service)]
 
 
 async def service(site: Site, request: web.Request) -> web.StreamResponse:
