@@ -1,5 +1,6 @@
 """The `timmy` command. A room is imported only when one of its commands runs: help and the relay start fast."""
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -105,6 +106,8 @@ def explain(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, Complaint):
         return text
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return "another program listens on this port already: stop it, or choose another with --port N"
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror}: {error.filename}"
     return f"{text} ({type(error).__name__}; --debug shows more)"

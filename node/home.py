@@ -21,10 +21,17 @@ def prepare(data: Path) -> bool:
     path = data / FILE
     fresh = not path.exists()
     if fresh:
-        path.write_text(template())
+        write_private(path, template())
     owner_key(data)
     (data / "run").mkdir(exist_ok=True)
     return fresh
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only the owner reads (0600): the settings may hold the secret of a wallet."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(text)
 
 
 def owner_key(data: Path) -> SecretKey:

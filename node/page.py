@@ -66,7 +66,7 @@ class Bench:
         path = self._data / FILE
         before = path.read_text() if path.exists() else template()
         fresh = path.with_suffix(".new")
-        fresh.write_text(assign(before, section, key, toml_value(literal(value))))
+        home.write_private(fresh, assign(before, section, key, toml_value(literal(value))))
         try:
             load_file(fresh).check()
             fresh.replace(path)

@@ -19,6 +19,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from node.errors import Unavailable
+
 log = logging.getLogger("node")
 
 FIRST_DELAY, LAST_DELAY = 0.5, 30.0  # seconds between restarts
@@ -47,7 +49,7 @@ class Running:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class PartFailed(Exception):
+class PartFailed(Unavailable):
     """A part did not get ready; the message holds its last words."""
 
 
@@ -175,7 +177,7 @@ class Supervisor:
     def _last_words(self, name: str) -> str:
         path = self._logs / f"{name}.log"
         lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1].removeprefix("timmy: ") if lines else "it said nothing"
 
     def _write_status(self) -> None:
         state = {

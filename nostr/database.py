@@ -30,6 +30,7 @@ class DatabaseError(Exception):
     DatabaseError
     |- DatabaseClosed      the file was closed while the call waited
     |- DatabaseTooNew      the file was made by a newer version of the program
+    |- DatabaseBroken      the file is damaged, or no database at all
     """
 
 
@@ -38,6 +39,10 @@ class DatabaseClosed(DatabaseError):
 
 
 class DatabaseTooNew(DatabaseError):
+    pass
+
+
+class DatabaseBroken(DatabaseError):
     pass
 
 
@@ -122,8 +127,13 @@ class _Writer:
         self._thread = threading.Thread(target=self._run, name=f"writer-{path.name}", daemon=True)
 
     def start(self) -> None:
-        self._conn = connect(self._path)
-        migrate(self._conn, self._migrations, self._path)
+        try:
+            self._conn = connect(self._path)
+            migrate(self._conn, self._migrations, self._path)
+        except sqlite3.DatabaseError as error:
+            raise DatabaseBroken(
+                f"{self._path} can't be opened ({error}): see docs/operations.md on backups"
+            ) from error
         self._thread.start()
 
     def put(self, task: _Task) -> None:

@@ -117,6 +117,8 @@ def load_or_create(path: Path) -> SecretKey:
         return SecretKey.from_hex(path.read_text())
     except FileNotFoundError:
         pass
+    except InvalidKey as error:
+        raise InvalidKey(f"{path}: {error}") from None
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = SecretKey.generate()
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")

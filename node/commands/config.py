@@ -7,6 +7,7 @@ import typer
 from node import settings as node_settings
 from node.context import DataOption, JsonOption, data_dir, out, print_json
 from node.errors import UsageComplaint
+from node.home import write_private
 
 app = typer.Typer(no_args_is_help=True, help="Show, set and check settings.")
 
@@ -45,10 +46,12 @@ def set_(
     literal = node_settings.toml_value(node_settings.literal(value))
     after = node_settings.assign(before, section, name, literal)
     fresh = path.with_suffix(".new")
-    fresh.write_text(after)
+    write_private(fresh, after)
     try:
         node_settings.load_file(fresh).check()
         fresh.replace(path)
+    except UsageComplaint as error:
+        raise UsageComplaint(str(error).removeprefix(f"{fresh}: ")) from None
     finally:
         fresh.unlink(missing_ok=True)
     out.print(f"{section}.{name} = {literal}", markup=False)

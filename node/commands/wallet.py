@@ -397,6 +397,7 @@ def backend(
     """Show what stands behind the wallet, or choose it (takes effect when the wallet starts anew)."""
     folder = _folder(ctx, data)
     if line is not None:
+        from node.home import write_private
         from node.settings import FILE, assign, toml_value
 
         try:
@@ -405,8 +406,9 @@ def backend(
             raise UsageComplaint(str(error).splitlines()[2].strip()) from None
         path = folder / FILE
         text = path.read_text() if path.exists() else ""
-        path.write_text(assign(text, "wallet", "backend", toml_value(line)))
-        path.chmod(0o600)
+        fresh = path.with_suffix(".new")
+        write_private(fresh, assign(text, "wallet", "backend", toml_value(line)))
+        fresh.replace(path)
         out.print(
             "set; restart the wallet (`timmy up`) for it to take effect. Credits and real money keep separate books."
         )

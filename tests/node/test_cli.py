@@ -1,6 +1,7 @@
 """The command line as its user meets it: a real process, its output and exit code."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -44,12 +45,28 @@ def test_an_unknown_command_is_answered_with_the_nearest(tmp_path: Path) -> None
 
 def test_a_wrong_setting_is_one_line_and_nothing_is_written(tmp_path: Path) -> None:
     assert timmy("config", "set", "node.port", "7001", data=tmp_path).returncode == 0
+    assert (tmp_path / "timmy.toml").stat().st_mode & 0o777 == 0o600
     before = (tmp_path / "timmy.toml").read_text()
     answer = timmy("config", "set", "node.prot", "1", data=tmp_path)
     assert answer.returncode == 2
     assert answer.stderr.strip().count("\n") == 0
     assert "did you mean 'port'" in answer.stderr
+    assert "timmy.new" not in answer.stderr
     assert (tmp_path / "timmy.toml").read_text() == before
+
+
+def test_what_stands_in_the_way_of_a_start_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for part in (["relay"], ["up", "--only", "relay"]):
+            answer = timmy(*part, "--port", port, data=tmp_path)
+            assert answer.returncode != 0
+            assert "--port N" in answer.stderr.splitlines()[-1], answer.stderr
+    (tmp_path / "keys" / "relay.key").write_text("garbage")
+    answer = timmy("relay", "--port", "0", data=tmp_path)
+    assert "relay.key" in answer.stderr
+    assert answer.stderr.strip().count("\n") == 0
+    assert "garbage" not in answer.stderr
 
 
 def test_keys_leave_only_encrypted(tmp_path: Path) -> None:
