@@ -152,7 +152,7 @@ def _take_in_sale(turn: Turn, given: SaleInput) -> None:
         case BillPaid() if phase is Phase.REFUNDING and run.bill and not run.received_msat:
             # The money came after we had given up on it: it goes back.
             turn.note("received", received_msat=given.received_msat)
-            _owe(turn)
+            _say_why(turn)
             turn.do(GiveBack(run.bill, run.refund_to))
         case BillGone() if phase in (Phase.OPENED, Phase.BILLED) or (phase is Phase.RUNNING and run.seal):
             turn.note("cancelled", reason=given.reason)
@@ -163,11 +163,10 @@ def _take_in_sale(turn: Turn, given: SaleInput) -> None:
             _fail(turn, "the locked payment went back before it could be taken")
         case Returned() if phase is Phase.REFUNDING and not run.received_msat:
             turn.note("cancelled", reason=run.reason)
-            turn.do(Tell("error", f"{run.reason}. {given.how}"))
         case Returned() if phase is Phase.REFUNDING:
             turn.note("refunded", how=given.how)
-            back = "cancelled" if run.bill and run.bill.hold else "paid"
-            turn.do(Tell("error", f"{run.reason}. {given.how}", (("refund", back, str(run.received_msat)),)))
+            if run.bill and not run.bill.hold:
+                turn.do(Tell("error", f"{run.reason}. {given.how}", (("refund", "paid", str(run.received_msat)),)))
         case Cancel() if phase in (Phase.OPENED, Phase.BILLED, Phase.RUNNING):
             _fail(turn, given.reason, by_buyer=given.by_buyer)
 
@@ -245,16 +244,24 @@ def _fail(turn: Turn, reason: str, *, by_buyer: bool = False) -> None:
         turn.note("cancelled", reason=reason)
         turn.do(Tell("error", reason))
         return
-    _owe(turn)
+    _say_why(turn)
     turn.do(GiveBack(turn.run.bill, turn.run.refund_to))
 
 
-def _owe(turn: Turn) -> None:
-    """A prepaid buyer is told that the money is due, and how to come by it."""
-    run = turn.run
-    if run.bill and not run.bill.hold and run.received_msat:
-        due = ("refund", "due", str(run.received_msat))
-        turn.do(Tell("error", f"{run.reason}. Your payment comes back: send an invoice for it", (due,)))
+def _say_why(turn: Turn) -> None:
+    """The end, and what becomes of the money; said before the lock is opened, so that the buyer knows why."""
+    run, msat = turn.run, str(turn.run.received_msat)
+    if not run.received_msat:
+        turn.do(Tell("error", run.reason))
+    elif run.bill and run.bill.hold:
+        turn.do(
+            Tell(
+                "error", f"{run.reason}. Your payment was only locked and is released", (("refund", "cancelled", msat),)
+            )
+        )
+    else:
+        words = f"{run.reason}. Your payment comes back: send an invoice for it"
+        turn.do(Tell("error", words, (("refund", "due", msat),)))
 
 
 def _output(run: Run) -> Artefact:
