@@ -14,7 +14,7 @@ from dvms.animation.moves import MOVES, move_named
 from dvms.service import Failed
 
 Frame = NDArray[np.uint8]
-MOST_HELD = 24 * 12  # frames of one clip kept in memory for a shot
+MOST_HELD = 400_000_000  # bytes of one clip's frames kept in memory for a shot
 
 
 class Material(Protocol):
@@ -47,7 +47,8 @@ class Clip:
         if take % 2 == 0 and need * step <= self.seconds * self.rate + 1:
             yield from self._forward(need, step)
             return
-        held = list(self._forward(min(MOST_HELD, int(self.seconds * fps) or 1), step))
+        most = max(12, MOST_HELD // (self.width * self.height * 3))
+        held = list(self._forward(min(most, int(self.seconds * fps) or 1), step))
         if not held:
             raise Failed("one of the clips has no frames")
         order = list(range(len(held)))

@@ -87,3 +87,5 @@ OWN_WATER = {
     "sailboat": 0.78, "canoe": 0.45, "speedboat": 0.5, "passenger ship": 0.86, "ferry": 0.84, "motor boat": 0.68, "ship": 0.86,
     "person rowing boat": 0.5, "man rowing boat": 0.5, "woman rowing boat": 0.5,
 }  # fmt: skip
+# Weather as signs on a map: the scenery has the real thing.
+WEATHER_SPRITES = re.compile(r"cloud|sun behind|umbrella with rain|rainbow|fog|tornado|cyclone|wind face")

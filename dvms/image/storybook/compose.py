@@ -177,6 +177,11 @@ class _Stage:
         self.subjects = place.meaning.subjects
         self.outfit = int(rng.integers(16))
         self.wide = place.c.width / place.c.height
+        framing = place.meaning.framing
+        self.zoom = 1.0 if framing is None else 0.55 if framing == "wide" else 1.62 if self._alone_in_frame() else 1.25
+
+    def _alone_in_frame(self) -> bool:
+        return len(self._chains()) == 1 and self.subjects[0].count == 1
 
     def set(self) -> list[Layer]:
         out: list[Layer] = []
@@ -258,11 +263,12 @@ class _Stage:
                 x -= aside * 0.7
             elif other.relation == "under":
                 extra += self._alone(other, x + 0.06, height * 1.7, f"sub{i}", 0.52, k)
-        limit = self.c.height * (0.86 if len(chain) > 1 else 0.80)
+        limit = self.c.height * (0.86 if len(chain) > 1 else 0.80) * max(1.0, min(self.zoom, 1.35))
         if image.height > limit:
             image = scaled(image, limit)
-        if image.width > self.c.width * 0.8:
-            image = scaled(image, image.height * self.c.width * 0.8 / image.width)
+        widest = self.c.width * (0.8 if self.zoom <= 1 else 0.95)
+        if image.width > widest:
+            image = scaled(image, image.height * widest / image.width)
         name = f"sub{chain[0]}"
         return extra + self._copies(lead, image, x, name, ground_of, airborne, k, n)
 
@@ -294,7 +300,7 @@ class _Stage:
             tall = max(tall, 0.68 * subject.size)
         if self.place.tabletop:
             base, tall = 0.42, max(0.75, min(tall, 1.0))
-        return self.c.unit * min(0.82, base * tall)
+        return self.c.unit * min(0.82, base * tall) * self.zoom
 
     def _alone(self, subject: Subject, x: float, height: float, name: str, depth: float, k: int) -> list[Layer]:
         image = scaled(self._picture(subject, k), min(height, self.c.height * 0.86))
@@ -334,6 +340,8 @@ class _Stage:
                 piece = piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             spot = depth - 0.10 * row - 0.002 * q
             ground, foot = self._footing(ground_of, spot, airborne, count)
+            if self.zoom > 1:  # nearer to the camera: feet below the frame
+                foot += {"earth": 0.20, "water": 0.06, "air": 0.14}[ground] * (1.0 if self.zoom > 1.5 else 0.4)
             if ground == "air" and count > 1:
                 foot += (self.rng.random() - 0.5) * 0.36
             if lead.pose == "dance" or lead.pose == "jump":

@@ -33,7 +33,7 @@ ALIASES: dict[str, str | None] = {
         "piano|keyboard": "musical keyboard", "mic": "microphone", "drums|drum kit": "drum", "cello|fiddle": "violin",
         "book|novel": "open book", "lantern|lanterns|paper lantern": "red paper lantern", "candle": "candle",
         "campfire|bonfire|flames": "fire", "fireplace": "fire", "telescope": "telescope", "sword|blade": "dagger",
-        "bow": "bow and arrow", "rainbow": "rainbow", "snowman": "snowman without snow", "surfer": "person surfing",
+        "bow": "bow and arrow", "rainbow|rainbows": None, "snowman": "snowman without snow", "surfer": "person surfing",
         "skier": "skier", "cyclist": "person biking", "runner|jogger": "person running", "dancer|ballerina": "woman dancing",
         "musician|guitarist|rock star|rockstar|pop star|band": "singer", "pianist|violinist|drummer": "singer",
         "barista": "cook", "chef|baker": "cook", "doctor|nurse": "health worker", "hero|superhero": "superhero",
@@ -123,6 +123,11 @@ STYLES: tuple[tuple[str, str], ...] = (
     ("pastel", r"pastel( colou?rs| style)?|kawaii|soft colou?rs|chalk"),
     ("ink", r"ink|line ?art|comic|manga|sketch|drawing|cartoon|etching|hand.drawn|pencil"),
 )
+
+FRAMINGS: tuple[tuple[str, str], ...] = (
+    ("close", r"close.?ups?|closeup|portrait of|face of|macro|extreme close|headshot|up close|close on"),
+    ("wide", r"wide.?(shot|angle|view)|far away|distant|in the distance|from afar|long shot|establishing|panorama|aerial|landscape with"),
+)  # fmt: skip
 
 WEATHER: dict[str, str] = {
     "rain": r"rain(y|ing|storm|s)?|storm\w*|downpour|tempest|thunder\w*",

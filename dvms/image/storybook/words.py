@@ -5,15 +5,16 @@ names in them and a list of scene words.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dvms.image.storybook import languages, sprites
-from dvms.image.storybook.anatomy import RIDEABLE, VESSEL
+from dvms.image.storybook.anatomy import RIDEABLE, VESSEL, WEATHER_SPRITES
 from dvms.image.storybook.sprites import Sprite
 from dvms.image.storybook.vocabulary import (
     ABSTRACT,
     ALIASES,
     COLOURS,
+    FRAMINGS,
     NATURAL,
     NUMBERS,
     PLACES,
@@ -60,6 +61,7 @@ class Meaning:
     style: str | None
     weather: frozenset[str]
     words: frozenset[str]
+    framing: str | None = None
 
 
 @dataclass(slots=True)
@@ -89,15 +91,13 @@ def understand(prompt: str, negative: str = "") -> Meaning:
     renumber = {old: new for new, old in enumerate(kept)}
     subjects = tuple(_moved(meaning.subjects[i], renumber) for i in kept)
     weather = frozenset(w for w in meaning.weather if w not in unwanted and w.rstrip("s") not in unwanted)
-    return Meaning(subjects, meaning.place, meaning.time, meaning.style, weather, meaning.words)
+    return replace(meaning, subjects=subjects, weather=weather)
 
 
 def _moved(subject: Subject, renumber: dict[int, int]) -> Subject:
-    keep = subject.to in renumber if subject.to is not None else False
-    return Subject(
-        subject.sprite, subject.word, subject.count, subject.colour, subject.size, subject.pose,
-        subject.relation if keep else None, renumber[subject.to] if keep and subject.to is not None else None,
-    )  # fmt: skip
+    """The subject with its partner's new number, or without a relation where the partner is gone."""
+    to = renumber.get(subject.to) if subject.to is not None else None
+    return replace(subject, to=to, relation=None if to is None else subject.relation)
 
 
 def _names_of(subject: Subject) -> set[str]:
@@ -142,7 +142,7 @@ def _english(text: str) -> Meaning:
     if "lightning" in weather and len(found) > 1:  # in the sky, not as a thing
         found = [item for item in found if item.sprite.label != "high voltage"]
     subjects = _related(words, found)
-    return Meaning(tuple(subjects), place, time, style, weather, frozenset(words))
+    return Meaning(tuple(subjects), place, time, style, weather, frozenset(words), _scan(FRAMINGS, text))
 
 
 class _Nothing:
@@ -160,10 +160,10 @@ def _look_up(phrase: str, last: str) -> tuple[Sprite, float] | _Nothing | None:
             return (sprites.by_label()[label], 1.0) if label else NOTHING
     for key in (phrase, last):
         if found := sprites.named(key):
-            return found, 1.0
+            return NOTHING if WEATHER_SPRITES.match(found.label) else (found, 1.0)
     for key in (phrase, last):
         if meant := sprites.meant(key):
-            return meant[0]
+            return NOTHING if WEATHER_SPRITES.match(meant[0][0].label) else meant[0]
     return None
 
 
