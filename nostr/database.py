@@ -130,7 +130,9 @@ class _Writer:
         try:
             self._conn = connect(self._path)
             migrate(self._conn, self._migrations, self._path)
-        except sqlite3.DatabaseError as error:
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:  # the bytes themselves are wrong
             raise DatabaseBroken(
                 f"{self._path} can't be opened ({error}): see docs/operations.md on backups"
             ) from error
