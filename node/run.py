@@ -78,21 +78,27 @@ def run_until_signal(main: Coroutine[Any, Any, None]) -> None:
 
 
 async def _guard(main: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.ensure_future(main)
     loop = asyncio.get_running_loop()
+    task = loop.create_task(main)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, _stop, task)
     if os.environ.get("TIMMY_SUPERVISED"):
         _follow_parent(loop, task)
     await task
 
 
-def _follow_parent(loop: asyncio.AbstractEventLoop, task: asyncio.Future[None]) -> None:
+def _stop(task: "asyncio.Task[None]") -> None:
+    """Cancel once: a second signal must not cut the putting away short, which would leave threads behind."""
+    if not task.cancelling():
+        task.cancel()
+
+
+def _follow_parent(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[None]") -> None:
     """Stop when the supervisor is gone: it holds our stdin open and never writes to it."""
 
     def gone() -> None:
         if not os.read(0, 1):
             loop.remove_reader(0)
-            task.cancel()
+            _stop(task)
 
     loop.add_reader(0, gone)

@@ -28,6 +28,7 @@ AUTH_SECONDS = 600
 SLOW_TASKS = 8
 AUTH_KEYS = 20
 PING = b"\x89\x00"
+GOING_AWAY = b"\x88\x02\x03\xe9"
 
 HEADS = [bytes((0x81, n)) if n < 126 else b"\x81\x7e" + n.to_bytes(2, "big") for n in range(4096)]
 _LONG_QUERY = re.compile(rb'\s*\[\s*"(?:REQ|COUNT)"\s*,\s*"([A-Za-z0-9:_.-]{1,64})"')
@@ -128,7 +129,8 @@ class Connection:
         self._transport.abort()
 
     def hang_up(self) -> None:
-        """End the connection after what is queued; used when the relay stops."""
+        """End the connection because the relay stops: what is queued still goes out, then close code 1001."""
+        self.push_all([GOING_AWAY])
         self.flush()
         self.closed = True
         self._transport.close()

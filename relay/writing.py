@@ -20,6 +20,7 @@ CHUNK = 48
 REMEMBERED = 16_384
 FORGED_COST = 20.0  # tokens that a bad signature costs its address
 HELD = 5000
+MOST_WAITING = 20_000  # events that may wait for a commit; a disk that has stopped must not fill the memory
 
 
 class Source(Protocol):
@@ -56,6 +57,9 @@ class Writing:
         ident = value.get("id") if type(value) is dict else None
         if type(ident) is not str:
             source.reply("", False, "invalid: event has no id")
+            return
+        if relay.store.waiting > MOST_WAITING:
+            source.reply(ident[:64], False, "error: the relay has more to write than it can, try again later")
             return
         if ident in self._recent and self._recent[ident] == value.get("sig"):
             source.reply(ident, True, "duplicate: already have this event")

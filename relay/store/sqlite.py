@@ -85,6 +85,10 @@ class SQLiteStore:
     def assigned(self) -> int:
         return self._applier.assigned
 
+    @property
+    def waiting(self) -> int:
+        return self._waiting
+
     async def open(self, on_commit: OnCommit) -> None:
         """Create or migrate the file and start the writer. Raises StoreError."""
         self._loop = asyncio.get_running_loop()

@@ -139,7 +139,13 @@ async def test_start_is_quick_and_stop_is_clean(tmp_path: Path, key: SecretKey) 
             assert took < 1.5, f"{took:.2f} s of CPU time from exec to the first WebSocket"
             async with session.get(relay.url.replace("ws", "http") + "/healthz") as response:
                 assert response.status == 200
-        assert (tmp_path / "run" / "relay.url").read_text().strip() == relay.url
+            assert (tmp_path / "run" / "relay.url").read_text().strip() == relay.url
+            relay.process.terminate()
+            await asyncio.sleep(0.003)
+            relay.process.terminate()  # an impatient supervisor
+            while (frame := await ws.receive(timeout=20)).type is aiohttp.WSMsgType.TEXT:
+                pass
+            assert (frame.type, frame.data) == (aiohttp.WSMsgType.CLOSE, 1001)
         assert relay.stop() == 0
         assert not (tmp_path / "run" / "relay.url").exists()
         assert not (tmp_path / "relay" / "relay.db-wal").exists()
