@@ -99,9 +99,9 @@ def mount(
     app[HOME] = guarded(site, market.shop)
     for module in (market, jobs, recipes, inbox, operator, docs):
         for method, path, handler in module.ROUTES:
-            app.router.add_route(method, path, guarded(site, handler))
             if method == "GET" and "." not in path.rsplit("/", 1)[-1]:
                 app.router.add_route("GET", f"{path}.json", guarded(site, handler))
+            app.router.add_route(method, path, guarded(site, handler))
     app.on_startup.append(_start)
     app.on_cleanup.append(_stop)
 

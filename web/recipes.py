@@ -186,5 +186,5 @@ ROUTES = (
     ("GET", "/recipes", index),
     ("GET", "/recipes/edit", edit),
     ("POST", "/recipes/check", check),
-    ("GET", "/recipe/{address:[^/]+?}", recipe),
+    ("GET", "/recipe/{address}", recipe),
 )

@@ -50,5 +50,6 @@ SHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
 
 
 def _is_fault(message: Any) -> bool:
-    """A socket that the relay's death closed is reported by the browser itself and is no fault of the page."""
-    return message.type == "error" and not message.text.startswith("WebSocket connection to")
+    """The browser itself reports a socket that the relay's death closed, and a refusal (400): no faults of the page."""
+    known = message.text.startswith("WebSocket connection to") or "status of 400" in message.text
+    return message.type == "error" and not known
