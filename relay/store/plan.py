@@ -19,6 +19,7 @@ from relay.store.schema import tag_key
 UNION_AUTHORS = 8  # above it, fifty subselects cost more than one walk
 UNION_VALUES = 64
 UNION_KINDS = 100
+RANKED = 1000
 MANY = 1000  # (author, kind) ranges of one filter
 WALK = 20  # rows of a time walk for each one wanted, before the plan looks at each author alone
 NAMING_TAGS = "eaidq"  # letters whose values name one thing, hence few rows
@@ -251,10 +252,12 @@ def _union(conn: Connection, part: str, runs: list[tuple[Any, ...]], n: int) -> 
 
 
 def _search(conn: Connection, want: Want, match: str, most: int, scope: Scope, now: int | None) -> list[Row]:
+    """Best match first among the newest RANKED matches: a word that everybody uses must not cost a full ranking."""
     where, params = conditions(want, scope, now)
     sql = (
-        "SELECT e.created_at, e.raw FROM search s CROSS JOIN event e ON e.n = s.rowid"
-        f"{_where(['s.search MATCH ?', *where])} ORDER BY s.rank, e.created_at DESC LIMIT ?"
+        "SELECT e.created_at, e.raw FROM (SELECT s.rowid AS n, s.rank AS rank FROM search s CROSS JOIN event e"
+        f" ON e.n = s.rowid{_where(['s.search MATCH ?', *where])} ORDER BY s.rowid DESC LIMIT {max(RANKED, most)}) x"
+        " CROSS JOIN event e ON e.n = x.n ORDER BY x.rank, e.created_at DESC LIMIT ?"
     )
     return conn.execute(sql, (match, *params, most)).fetchall()
 
