@@ -91,7 +91,7 @@ PLACES: tuple[tuple[str, str], ...] = (
     ("library", r"librar(y|ies)|bookshop|bookstore|archive"),
     ("kitchen", r"kitchen|bakery|baking|cooking"),
     ("stage", r"stage|concert|rock band|disco|night ?club|dance ?floor|orchestra|theatre|theater|karaoke|guitar solo|opera|gig|band playing|jazz club"),
-    ("room", r"bedroom|living room|room|indoors?|classroom|office|lab(oratory)?|studio|desk|window ?sill|by the window|workshop|attic|caf[eé]|coffee shop|diner|restaurant|fireplace"),
+    ("room", r"in (a|an|the|my|his|her|our) (\w+ )?(cabin|house|hut|cottage|home|bar|pub|tavern)|bedroom|living room|room|indoors?|classroom|office|lab(oratory)?|studio|desk|window ?sill|by the window|workshop|attic|caf[eé]|coffee shop|diner|restaurant|fireplace"),
     ("city", r"city|cities|streets?|street ?(lights?|lamps?)|lamp ?posts?|town|urban|skyline|downtown|cyberpunk|rooftops?|tokyo|new york|paris|london|market|traffic|skyscrapers?|metropolis|alley|boulevard"),
     ("snow", r"snow(?!m[ae]n)\w*|ice\b(?! cream)|icy|arctic|winter\w*|antarctic\w*|frozen|polar|northern lights|aurora|christmas|ski(s|ing|er)?\b|igloo|glacier|blizzard|tundra|frost\w*"),
     ("beach", r"beach\w*|shores?|island|tropical|surf(er|ing|board)?|seaside|sandcastle|lagoon|hawaii"),
@@ -196,7 +196,7 @@ RELATIONS: tuple[tuple[str, str], ...] = (
     ("play", r"play(s|ing)?|strum(s|ming)?|practi[cs](es|ing)|beating"),
     ("wear", r"wear(s|ing)?|dressed in|in (a|his|her) (?=\w*(hat|crown|glasses|scarf|coat))"),
     ("read", r"read(s|ing)?|writ(es|ing)|stud(ies|ying)|coding on|typing on|working on|paint(s|ing)|cooking|baking"),
-    ("hold", r"hold(s|ing)?|mak(es|ing)|serv(es|ing)|carr(y|ies|ying)|with (a|an|his|her|its|their|some|two)?|drink(s|ing)|eat(s|ing)|us(es|ing)|swing(s|ing)|wav(es|ing)|throw(s|ing)|juggl(es|ing)|hugg?(s|ing)|sip(s|ping)|selling|offering|bringing|and (a|his|her) (cup|glass)"),
+    ("hold", r"hold(s|ing)?|shoot(s|ing)|mak(es|ing)|serv(es|ing)|carr(y|ies|ying)|with (a|an|his|her|its|their|some|two)?|drink(s|ing)|eat(s|ing)|us(es|ing)|swing(s|ing)|wav(es|ing)|throw(s|ing)|juggl(es|ing)|hugg?(s|ing)|sip(s|ping)|selling|offering|bringing|and (a|his|her) (cup|glass)"),
     ("under", r"(resting |sleeping |sitting |reading )?(under|beneath|below)"),
     ("over", r"(jump(s|ing)|fl(y|ies|ying)|leap(s|ing)|soar(s|ing)|float(s|ing)|hover(s|ing)) (over|above|across|past)|above|over"),
     ("atop", r"(sitting |standing |resting |perched |sleeping |dancing |balancing )?(on top of|atop|upon|on the top of|on the|on some|on)"),
@@ -227,7 +227,7 @@ REPHRASED: tuple[tuple[str, str], ...] = (
     (r"(sledding|sledging)", "riding sled"), (r"cycling|biking", "riding bicycle"), (r"motorcycling", "riding motorcycle"),
     (r"kayaking|canoeing|rowing( a boat)?", "riding canoe"), (r"ice.?skating|skating", "dancing"), (r"painting (a|the)", "holding palette near"),
     (r"reads?(?! \w)|reading(?= (in|at|by|under))", "reading book"), (r"fishing", "holding fishing pole"),
-    (r"stargazing", "looking at telescope"), (r"boxing|boxer", "man holding boxing glove"), (r"taking (a )?(photos?|pictures?|selfies?)", "holding camera"),
+    (r"stargazing", "looking at telescope"), (r"boxer", "man holding boxing glove"), (r"boxing", "holding boxing glove"), (r"(bowls?|plates?|slices?|pieces?|piles?|stacks?|bunch|baskets?|jars?|glass|mug) of(?= \w)", ""), (r"taking (a )?(photos?|pictures?|selfies?)", "holding camera"),
     (r"drinks? ?coffee|coffee drinking", "holding coffee"), (r"pumpkins?( patch)?", "jack-o-lantern"), (r"roller ?coaster", "roller coaster"),
     (r"(witch|wizard) on a broom(stick)?", r"\1 riding broom"), (r"fairy ?tale", "magic"), (r"snow ?men", "snowman"),
     (r"merry.go.round", "carousel horse"), (r"teddybear", "teddy bear"), (r"light ?bulbs?", "bulb"),
@@ -524,6 +524,10 @@ ABSTRACT = frozenset(
         "memories",
     ]
 )
+
+# Many things without a plural ending, and plants that fill a place.
+IRREGULAR = frozenset(["children", "kids", "men", "women", "people", "mice", "geese", "sheep", "cattle", "deers"])
+FILLED = frozenset(["field", "fields", "garden", "grove", "orchard", "patch", "bed"])
 
 # One thing in spite of its plural.
 SINGLE = frozenset(

@@ -4,6 +4,7 @@ Pure functions of the prompt. English through labels, aliases and the lexicon; 2
 names in them and a list of scene words.
 """
 
+import itertools
 import re
 from dataclasses import dataclass, field, replace
 
@@ -14,7 +15,9 @@ from dvms.image.storybook.vocabulary import (
     ABSTRACT,
     ALIASES,
     COLOURS,
+    FILLED,
     FRAMINGS,
+    IRREGULAR,
     NATURAL,
     NUMBERS,
     PLACES,
@@ -33,6 +36,7 @@ from dvms.image.storybook.vocabulary import (
 )
 
 MOST_SUBJECTS = 4
+DETERMINERS = frozenset(["a", "an", "the", "his", "her", "their", "my", "our", "its", "some", "two", "three"])
 PAUSE = "_"  # stands for punctuation between words
 CERTAIN, SURE, PERHAPS = 0.8, 0.64, 0.4
 
@@ -138,6 +142,8 @@ def _english(text: str) -> Meaning:
     timeless = [word for word in others if sprites.time_of(word) is None]
     place = _scan(PLACES, text) or next((p for p in map(sprites.place_of, timeless) if p), None)
     time = _scan(TIMES, text) or next((t for t in map(sprites.time_of, others) if t), None)
+    if place in ("room", "kitchen", "library"):  # inside the house, not before it
+        found = [item for item in found if item.sprite.subgroup != "place-building"] or found
     weather = frozenset(name for name, pattern in WEATHER.items() if _whole(pattern, text))
     if "lightning" in weather and len(found) > 1:  # in the sky, not as a thing
         found = [item for item in found if item.sprite.label != "high voltage"]
@@ -195,6 +201,8 @@ def _mentions(words: list[str]) -> list[_Found]:
             chunk = words[i : i + length]
             if any(used[i : i + length]) or _skipped(chunk):
                 continue
+            if length == 1 and chunk[0].endswith("ing") and i + 1 < len(words) and words[i + 1] in DETERMINERS:
+                continue  # a verb: "building a snowman"
             phrase = " ".join(chunk)
             answer = _look_up(phrase, " ".join([*chunk[:-1], singular(chunk[-1])]))
             if isinstance(answer, _Nothing):
@@ -217,7 +225,10 @@ def _mentions(words: list[str]) -> list[_Found]:
             two.start, two.end, one.start, one.end = one.start, one.start + 1, one.start + 1, two.end
             two.count, concrete[i], concrete[i + 1] = max(one.count, two.count), two, one
     unique: dict[str, _Found] = {}
-    for item in concrete:
+    for before, item in itertools.pairwise(concrete):  # "pirate captain" is one person
+        if before.end == item.start and before.sprite.family == item.sprite.family == "person":
+            item.word = ""
+    for item in (item for item in concrete if item.word):
         unique.setdefault(item.sprite.id, item)
     return list(unique.values())[:MOST_SUBJECTS]
 
@@ -240,8 +251,17 @@ def _qualified(item: _Found, words: list[str]) -> _Found:
     if item.colour and item.colour in NATURAL.get(item.sprite.label, "").split():
         item.colour = None
     last = item.word.split()[-1]
-    if item.count == 1 and singular(last) != last and last not in SINGLE and sprites.named(item.word) is None:
+    if (item.count == 1 and singular(last) != last and last not in SINGLE and sprites.named(item.word) is None) or (
+        item.count == 1 and last in IRREGULAR
+    ):
         item.count, item.plural = 3, True
+    elif (
+        item.count == 1
+        and item.end < len(words)
+        and words[item.end] in FILLED
+        and item.sprite.family in ("plant", "food")
+    ):
+        item.count = 7
     return item
 
 
