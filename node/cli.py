@@ -30,6 +30,7 @@ COMMANDS: dict[str, Entry] = {
         "node.commands.orchestrator:orchestrator", PARTS, "Timmy, who buys steps and sells the whole."
     ),
     "dvm": Entry("node.commands.dvm:app", PARTS, "One worker on any relay; `dvm new` writes your own."),
+    "mint": Entry("node.commands.ecash:mint", PARTS, "A Cashu mint funded by this node's wallet (off by default)."),
     "services": Entry("node.commands.market:services", TRADE, "Who sells what: price, reputation, alive or not."),
     "buy": Entry("node.commands.market:buy", TRADE, "Hire one service, or buy a composite by its recipe's name."),
     "jobs": Entry("node.commands.market:jobs", TRADE, "What you bought, and what came of it."),

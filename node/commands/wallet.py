@@ -189,6 +189,68 @@ def pay(
     _ask(_folder(ctx, data), wallet, work)
 
 
+@app.command()
+def redeem(
+    ctx: typer.Context,
+    token: Annotated[
+        str | None, typer.Argument(help="A Cashu token. Without one, what an earlier call left open is finished.")
+    ] = None,
+    data: DataOption = None,
+    wallet: WalletOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Take ecash of a mint you chose ([wallet] mints) and have the mint pay it to your account."""
+    from node.home import only_one
+    from wallet.ecash import EcashError
+
+    folder = _folder(ctx, data)
+    mints = load_settings(folder).section("wallet", WalletSettings).mints
+
+    async def work(w: Any) -> None:
+        try:
+            told = await _redeem(w, folder, mints, token)
+        except EcashError as error:
+            raise NotDone(str(error)) from None
+        if json:
+            print_json(told)
+            return
+        for mint, item in told.items():
+            note = f"; {item['why']}" if item["why"] else ""
+            unit = _unit(w)
+            out.print(f"{mint}: {item['paid']} {unit} paid to you, {item['held']} held as ecash{note}", soft_wrap=True)
+        if not told:
+            out.print("no ecash is held")
+
+    with only_one(folder, "ecash"):
+        _ask(folder, wallet, work)
+
+
+async def _redeem(w: Any, folder: Path, mints: list[str], text: str | None) -> dict[str, dict[str, Any]]:
+    from nostr.database import Database
+    from nostr.key import load_or_create
+    from wallet.ecash import EcashError
+    from wallet.ecash.purse import MIGRATIONS, Purse
+    from wallet.ecash.token import parse
+
+    db = await Database.open(folder / "wallet" / "ecash.db", MIGRATIONS)
+    try:
+        purse = Purse(db, load_or_create(folder / "keys" / "ecash.key"), mints)
+        await purse.recover()
+        if text is not None:
+            await purse.receive(parse(text))
+        told: dict[str, dict[str, Any]] = {}
+        for mint in await purse.balance():
+            told[mint] = {"paid": 0, "why": ""}
+            try:
+                told[mint]["paid"] = await purse.cash(mint, w)
+            except EcashError as error:
+                told[mint]["why"] = str(error)
+        held = await purse.balance()
+        return {mint: {**item, "held": held.get(mint, 0)} for mint, item in told.items()}
+    finally:
+        await db.close()
+
+
 async def _bill_of(place: str, sat: int | None, comment: str, network: str) -> str:
     """An invoice of an address. The person at the keyboard wrote the host, so it may be one of the own network."""
     from urllib.parse import urlsplit

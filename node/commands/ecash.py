@@ -1,0 +1,79 @@
+"""`timmy mint`: a Cashu mint on this node's money."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from node.context import DataOption, data_dir, err, load_settings
+from node.errors import NotDone, Unavailable, UsageComplaint
+from node.run import ready, run_until_signal, set_up_logging
+from node.settings import NodeSettings
+
+_WARNING = (
+    "A mint is custody: whoever holds its ecash owns money that lies in your account `mint`, and has only your word for"
+    " it. Lose this folder or the account, and you owe them. In many places this needs a licence."
+)
+
+
+def mint(
+    custody: Annotated[
+        bool, typer.Option("--i-keep-other-peoples-money", help="You understand that a mint is custody.")
+    ] = False,
+    host: Annotated[str, typer.Option("--host", help="Address it listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port it listens on; 0 takes a free one.", min=0)] = 3338,
+    data: DataOption = None,
+) -> None:
+    """A Cashu mint (Nutshell, in an environment of its own) funded by this node's wallet. Off unless you start it."""
+    if not custody:
+        raise UsageComplaint(f"{_WARNING} Start it with --i-keep-other-peoples-money.")
+    folder = data_dir(data)
+    set_up_logging(load_settings(folder).section("node", NodeSettings).log)
+    err.print(f"[yellow]{_WARNING}[/yellow]")
+    from node.home import only_one
+
+    with only_one(folder, "mint"):
+        run_until_signal(_serve(folder, host, port))
+
+
+async def _serve(folder: Path, host: str, port: int) -> None:
+    from wallet import open_wallet
+    from wallet.ecash import EcashError, nutshell
+
+    home = folder / "mint"
+    try:
+        uri = await _connection(folder)
+        if not (home / "env" / "complete").exists():
+            err.print("building Nutshell's environment, once (about 200 MB)")
+        python = await nutshell.environment(home / "env")
+        async with open_wallet(uri) as wallet, nutshell.running(python, home, wallet, host=host, port=port) as url:
+            ready(f"mint {url}")
+            await asyncio.Event().wait()
+    except EcashError as error:
+        raise NotDone(str(error)) from None
+
+
+async def _connection(folder: Path) -> str:
+    """The mint's own connection to the wallet, made once by the owner's."""
+    import os
+
+    from wallet import open_wallet
+
+    kept = folder / "wallet" / "connections"
+    path = kept / "mint.uri"
+    if path.exists():
+        return path.read_text().strip()
+    try:
+        owner = (kept / "owner.uri").read_text().strip()
+    except FileNotFoundError:
+        raise Unavailable("the wallet has not started yet: start `timmy up` or `timmy wallet`") from None
+    async with open_wallet(owner) as wallet:
+        made = await wallet.call(  # type: ignore[attr-defined]
+            "create_connection",
+            {"name": "mint", "account": "mint", "scopes": ["pay", "receive", "read", "notify"]},
+            timeout=30,
+        )
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(made["uri"] + "\n")
+    return str(made["uri"])
