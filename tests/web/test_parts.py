@@ -1,0 +1,149 @@
+"""The parts of the page without a browser: shelf, drawings, steps of a run, the operator's bench."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from market.announcement import Announcement
+from market.kinds import JOB_KINDS
+from market.reputation import newcomer
+from node.page import Bench
+from nostr.event import Event
+from nostr.key import SecretKey
+from tests.fakes import FakeClock
+from web.art import pattern, sparkline
+from web.render import balance
+from web.shelf import Shelf, excerpt
+from web.workshop import Complaint
+
+SELLER, BUYER = SecretKey.generate(), SecretKey.generate()
+
+
+def shelf(clock: FakeClock) -> Shelf:
+    made = Shelf(newcomer, clock)
+    made.take(offer(clock, "A painter"))
+    return made
+
+
+def offer(clock: FakeClock, name: str, d: str = "p") -> Event:
+    words = json.dumps({"name": name, "amount": "21"})
+    event = SELLER.sign(kind=31990, content=words, tags=[["d", d], ["k", "5100"]], created_at=clock())
+    assert Announcement.parse(event).kinds == (5100,)
+    return event
+
+
+def work(clock: FakeClock, msat: int, *, seconds: int = 7, **tags: str) -> Event:
+    asked = BUYER.sign(kind=5100, tags=[["i", "a fox", "text"]], created_at=clock() - seconds)
+    given = [["e", asked.id], ["p", BUYER.public], ["request", asked.to_json().decode()], ["amount", str(msat)]]
+    given += [[name, value] for name, value in tags.items()]
+    return SELLER.sign(kind=6100, content="https://example.org/a.png", tags=given, created_at=clock())
+
+
+def test_a_service_knows_its_works_times_and_bills(clock: FakeClock) -> None:
+    there = shelf(clock)
+    for price in (21_000, 25_000):
+        clock.turn(10)
+        there.take(work(clock, price))
+    (service,) = there.services()
+    assert [msat for _, msat in there.prices(service)] == [21_000, 25_000]
+    assert service.seconds == 7 and len(there.works(service)) == 2
+    assert service.life == "live"
+
+
+def test_nobody_else_writes_a_sellers_bills(clock: FakeClock) -> None:
+    there = shelf(clock)
+    tags = [["e", "ab" * 32], ["p", SELLER.public], ["amount", "1"]]
+    there.take(BUYER.sign(kind=6100, content="https://example.org/a.png", tags=tags, created_at=clock()))
+    assert there.prices(there.services()[0]) == []
+
+
+def test_a_withdrawn_offer_leaves_the_shelf_and_a_new_one_returns(clock: FakeClock) -> None:
+    there = shelf(clock)
+    address = f"31990:{SELLER.public}:p"
+    there.take(BUYER.sign(kind=5, tags=[["a", address]], created_at=clock() + 1))
+    assert len(there.services()) == 1, "only the author withdraws"
+    there.take(SELLER.sign(kind=5, tags=[["a", address]], created_at=clock() + 1))
+    assert there.services() == []
+    clock.turn(5)
+    there.take(offer(clock, "Back again"))
+    assert [service.name for service in there.services()] == ["Back again"]
+
+
+def test_people_are_called_by_their_profile_then_their_offer_then_their_key(clock: FakeClock) -> None:
+    there = shelf(clock)
+    assert there.name(SELLER.public) == "A painter"
+    there.take(SELLER.sign(kind=0, content='{"name": "Vincent\\nVan"}', created_at=clock()))
+    assert there.name(SELLER.public) == "Vincent Van"
+    assert there.name(BUYER.public).startswith("npub1")
+    there.take(BUYER.sign(kind=0, content="[]", created_at=clock()))
+    assert there.name("<script>") == "somebody"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("plain words", "plain words"), ('{"title": "T", "lines": ["a", "b"]}', "T\na\nb"), ('{"x": 1}', ""), ("[1]", "")],
+)
+def test_a_text_shows_its_beginning(text: str, shown: str) -> None:
+    assert excerpt(text) == shown
+
+
+@pytest.mark.parametrize("kind", [*JOB_KINDS, 5999])
+def test_each_trade_has_a_drawing_that_stays_the_same(kind: int) -> None:
+    drawn = str(pattern(kind, "seed"))
+    assert drawn == str(pattern(kind, "seed"))
+    assert len(list(ElementTree.fromstring(drawn).iter())) > 4
+
+
+def test_prices_are_drawn_from_two_on() -> None:
+    assert str(sparkline([(1, 5)])) == ""
+    points = ElementTree.fromstring(str(sparkline([(1, 5), (2, 10), (3, 5)])))[1].get("points") or ""
+    heights = [float(pair.split(",")[1]) for pair in points.split()]
+    assert heights[0] == heights[2] > heights[1]
+
+
+def test_nothing_in_the_books_is_not_free() -> None:
+    assert "0 sat" in balance(0) and "free" not in balance(0)
+
+
+def test_the_bench_sets_what_is_right_and_refuses_what_is_not(tmp_path: Path, monkeypatch: Any) -> None:
+    signals: list[int] = []
+    monkeypatch.setattr("os.kill", lambda _, number: signals.append(number))
+    bench = Bench(tmp_path)
+    assert "restart image" in bench.turn("dvm.image.price", "34")
+    assert "price = 34" in (tmp_path / "timmy.toml").read_text()
+    changed = [knob.name for knob in bench.knobs() if knob.changed]
+    assert changed == ["dvm.image.price"]
+    before = (tmp_path / "timmy.toml").read_text()
+    for name, value in (("dvm.image.price", "cheap"), ("dvm.image.nonsense", "1"), ("web.name", 'a"\nport = 1')):
+        with pytest.raises(Complaint):
+            bench.turn(name, value)
+    assert (tmp_path / "timmy.toml").read_text() == before
+    bench.turn("relay.max_limit", "500")
+    assert signals == [signal.SIGHUP]
+
+
+def test_the_bench_shows_no_secret(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.turn("wallet.backend", "nwc:nostr+walletconnect://ab?relay=wss://r&secret=cd")
+    (backend,) = [knob for knob in bench.knobs() if knob.name == "wallet.backend"]
+    assert backend.secret and "cd" not in backend.value
+
+
+def test_the_bench_switches_only_what_may_rest(tmp_path: Path, monkeypatch: Any) -> None:
+    killed: list[int] = []
+    monkeypatch.setattr("os.kill", lambda pid, _: killed.append(pid))
+    (tmp_path / "run").mkdir()
+    parts = {name: {"pid": at + 10, "state": "ready"} for at, name in enumerate(("relay", "image"))}
+    (tmp_path / "run" / "status.json").write_text(json.dumps({"parts": parts}))
+    bench = Bench(tmp_path)
+    bench.switch("image", "off")
+    assert (tmp_path / "run" / "off" / "image").exists() and killed == [11]
+    bench.switch("image", "on")
+    assert not (tmp_path / "run" / "off" / "image").exists()
+    for part, action in (("relay", "off"), ("nobody", "restart"), ("image", "explode")):
+        with pytest.raises(Complaint):
+            bench.switch(part, action)
