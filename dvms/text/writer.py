@@ -135,6 +135,14 @@ def _scenery(theme: Theme, rng: random.Random) -> list[str]:
     return [*first, *acts, *time, f"kind {theme.subject.kind}", "land heart", "close"]
 
 
+PLAIN_CHORUS = (
+    "Oh, light in the window again",
+    "Footsteps and laughter and smell of the rain",
+    "Oh, whatever the weather may do",
+    "All of the small roads are leading to you",
+)
+
+
 def _chorus(theme: Theme, rng: random.Random, used: set[str]) -> tuple[str, ...]:
     kind, concept = theme.subject.kind, theme.concept
     near = [f"chorus {theme.domain}"] if theme.domain != "heart" else []
@@ -154,7 +162,8 @@ def _chorus(theme: Theme, rng: random.Random, used: set[str]) -> tuple[str, ...]
                 used.update(_last(line) for line in lines)
                 used.update(line.lower() for line in lines)
                 return lines
-    raise AssertionError("every chorus of the last group fits every theme")
+    used.update(_last(line) for line in PLAIN_CHORUS)  # no chorus has room for so long a name
+    return PLAIN_CHORUS
 
 
 def _take(groups: Sequence[str], theme: Theme, rng: random.Random, used: set[str]) -> tuple[str, ...] | None:

@@ -66,9 +66,9 @@ LIGHTS: dict[str, Palette] = {
         ),
         _palette(
             "fog",
-            "0:a6b6c2 .6:cad6db 1:e9efef",
-            haze="#d6dfe2",
-            sun="#ffffff",
+            "0:7d95b3 .55:a9bfd2 1:d3dde4",
+            haze="#c2d0da",
+            sun="#f6f1e2",
             ambient=(0.95, 0.97, 0.99),
             land="#789082",
             land2="#a9bcae",
