@@ -9,7 +9,17 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from node.context import DataOption, JsonOption, RelayOption, data_dir, load_settings, out, print_json, relay_urls
+from node.context import (
+    DataOption,
+    JsonOption,
+    RelayOption,
+    data_dir,
+    err,
+    load_settings,
+    out,
+    print_json,
+    relay_urls,
+)
 from node.errors import NotDone, Unavailable, UsageComplaint
 from node.run import ready, run_until_signal, set_up_logging
 from node.settings import NodeSettings
@@ -195,6 +205,10 @@ def redeem(
     token: Annotated[
         str | None, typer.Argument(help="A Cashu token. Without one, what an earlier call left open is finished.")
     ] = None,
+    nutzaps: Annotated[
+        bool, typer.Option("--nutzaps", help="Say on the relays that you take nutzaps, and take those that came.")
+    ] = False,
+    relay: RelayOption = None,
     data: DataOption = None,
     wallet: WalletOption = None,
     json: JsonOption = False,
@@ -208,7 +222,7 @@ def redeem(
 
     async def work(w: Any) -> None:
         try:
-            told = await _redeem(w, folder, mints, token)
+            told = await _redeem(w, folder, mints, token, relay_urls(folder, relay) if nutzaps else [])
         except EcashError as error:
             raise NotDone(str(error)) from None
         if json:
@@ -225,7 +239,9 @@ def redeem(
         _ask(folder, wallet, work)
 
 
-async def _redeem(w: Any, folder: Path, mints: list[str], text: str | None) -> dict[str, dict[str, Any]]:
+async def _redeem(
+    w: Any, folder: Path, mints: list[str], text: str | None, relays: list[str]
+) -> dict[str, dict[str, Any]]:
     from nostr.database import Database
     from nostr.key import load_or_create
     from wallet.ecash import EcashError
@@ -238,6 +254,8 @@ async def _redeem(w: Any, folder: Path, mints: list[str], text: str | None) -> d
         await purse.recover()
         if text is not None:
             await purse.receive(parse(text))
+        if relays:
+            await _nutzaps(purse, folder, relays)
         told: dict[str, dict[str, Any]] = {}
         for mint in await purse.balance():
             told[mint] = {"paid": 0, "why": ""}
@@ -249,6 +267,28 @@ async def _redeem(w: Any, folder: Path, mints: list[str], text: str | None) -> d
         return {mint: {**item, "held": held.get(mint, 0)} for mint, item in told.items()}
     finally:
         await db.close()
+
+
+async def _nutzaps(purse: Any, folder: Path, relays: list[str]) -> None:
+    from node.home import owner_key
+    from nostr.clock import system_clock
+    from nostr.filter import Filter
+    from nostr.pool import Pool
+    from wallet.ecash import EcashError
+    from wallet.ecash.nutzaps import INFO, NUTZAP, information, take
+
+    key = owner_key(folder)
+    async with Pool(relays, key=key) as pool:
+        said = information(key, purse.lock, purse.mints, relays, created_at=system_clock())
+        known = await pool.fetch(Filter(kinds=[INFO], authors=[key.public], limit=1))
+        if not known or known[0].tags != said.tags:
+            await pool.publish(said)
+        for event in await pool.fetch(Filter(kinds=[NUTZAP], tags={"p": [key.public]}, limit=500)):
+            try:
+                if gained := await take(purse, event, key.public):
+                    err.print(f"nutzap {event.id[:16]}: {gained} sat")
+            except EcashError as error:
+                err.print(f"nutzap {event.id[:16]}: {error}", soft_wrap=True)
 
 
 async def _bill_of(place: str, sat: int | None, comment: str, network: str) -> str:

@@ -48,6 +48,7 @@ CREATE TABLE steps (
     state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'done', 'failed')),
     gained INTEGER
 ) STRICT;
+CREATE TABLE tried (y TEXT PRIMARY KEY) STRICT;
 CREATE INDEX steps_open ON steps (id) WHERE state = 'open';
 """
 MIGRATIONS = (SCHEMA,)
@@ -86,6 +87,11 @@ class Purse:
         self._db, self._key, self._clock = db, key, clock
         self.mints = tuple(url.rstrip("/") for url in mints)
 
+    @property
+    def lock(self) -> str:
+        """The public key that ecash for us is locked to, 32 bytes in hex."""
+        return self._key.public
+
     async def balance(self) -> dict[str, int]:
         """Sat that are held, by mint."""
         rows = await self._db.fetch(
@@ -118,6 +124,14 @@ class Purse:
             step = await self._begin(token.mint, "swap", inputs, blanks)
             return await self._swap(mint, step, inputs, blanks)
 
+    async def tried(self, token: Token) -> bool:
+        """Whether a swap of any of this ecash was begun before."""
+        for proof in token.proofs:
+            y = crypto.hash_to_curve(proof["secret"].encode())
+            if await self._db.fetch_one("SELECT 1 FROM tried WHERE y = ?", (y,)) is not None:
+                return True
+        return False
+
     def _open(self, proof: Mapping[str, Any], keyset: Keyset, locked: bool) -> dict[str, Any]:
         mint_key = keyset.keys.get(int(proof["amount"]))
         if mint_key is None:
@@ -143,6 +157,8 @@ class Purse:
                 (mint, kind, quote, orjson.dumps(inputs).decode(), shown, self._clock()),
             )
             step = int(made.lastrowid or 0)
+            ys = [(crypto.hash_to_curve(item["secret"].encode()),) for item in inputs]
+            conn.executemany("INSERT OR IGNORE INTO tried (y) VALUES (?)", ys)
             if kind == "melt":
                 for item in inputs:
                     conn.execute("UPDATE proofs SET step = ? WHERE secret = ?", (step, item["secret"]))

@@ -61,7 +61,7 @@ def _parse_json(raw: bytes) -> Token:
     entries = body["token"]
     if len({entry["mint"] for entry in entries}) != 1:
         raise EcashRefused("a token of several mints is not accepted: paste one after the other")
-    proofs = [_proof(proof) for entry in entries for proof in entry["proofs"]]
+    proofs = [read_proof(proof) for entry in entries for proof in entry["proofs"]]
     return Token(
         str(entries[0]["mint"]).rstrip("/"), str(body.get("unit") or "sat"), tuple(proofs), body.get("memo") or ""
     )
@@ -76,11 +76,12 @@ def _parse_cbor(body: dict[str, Any]) -> Token:
                 proof["dleq"] = {name: item["d"][name].hex() for name in ("e", "s", "r") if name in item["d"]}
             if item.get("w"):
                 proof["witness"] = item["w"]
-            proofs.append(_proof(proof))
+            proofs.append(read_proof(proof))
     return Token(str(body["m"]).rstrip("/"), str(body["u"]), tuple(proofs), body.get("d") or "")
 
 
-def _proof(proof: dict[str, Any]) -> dict[str, Any]:
+def read_proof(proof: dict[str, Any]) -> dict[str, Any]:
+    """The fields that count. Raises ValueError, KeyError, TypeError."""
     if not isinstance(proof["amount"], int) or proof["amount"] <= 0 or not isinstance(proof["secret"], str):
         raise ValueError("no proof")
     bytes.fromhex(proof["id"])

@@ -15,7 +15,7 @@ from nostr.key import SecretKey
 from tests.peers import environments
 from tests.wallet.house import House
 from tests.wallet.peers.conftest import household
-from wallet.ecash import EcashOpen, EcashRefused, crypto, nutshell, token
+from wallet.ecash import EcashOpen, EcashRefused, crypto, nutshell, nutzaps, token
 from wallet.ecash.mint import Mint
 from wallet.ecash.purse import MIGRATIONS, Blank, Purse, split
 from wallet.interface import Outcome
@@ -109,6 +109,17 @@ async def test_ecash_of_a_mint_on_our_money_is_taken_once_and_becomes_money_agai
             await purse.receive(replace(plain, proofs=plain.proofs * 2))
         with pytest.raises(EcashRefused, match="not accepted"):
             await purse.receive(replace(plain, mint="https://mint.example"))
+
+        # A nutzap is taken once, however often its proofs are published.
+        fan, owner = SecretKey.generate(), SecretKey.generate()
+        gift = await world.ecash(64, lock=KEY.public)
+        tags = [["u", url], ["unit", "sat"], ["p", owner.public]]
+        tags += [["proof", orjson.dumps(proof).decode()] for proof in gift.proofs]
+        zaps = [fan.sign(kind=nutzaps.NUTZAP, content=text, tags=tags, created_at=1) for text in ("thanks", "again")]
+        assert 60 <= await nutzaps.take(purse, zaps[0], owner.public) < 64
+        assert [await nutzaps.take(purse, zap, owner.public) for zap in zaps] == [0, 0]
+        with pytest.raises(EcashRefused, match="not a nutzap to"):
+            await nutzaps.take(purse, zaps[0], fan.public)
 
         # The answer to a swap is lost: the mint did it, and the journal brings it home.
         swap = Mint.swap
