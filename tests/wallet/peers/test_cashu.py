@@ -178,3 +178,31 @@ async def test_ecash_of_a_mint_on_our_money_is_taken_once_and_becomes_money_agai
             with pytest.raises(EcashRefused, match="cash them in"):
                 await purse.cash(url, shop)
             assert (await purse.balance())[url] == rest
+
+
+@pytest.fixture(scope="module")
+def modules() -> Path:
+    return environments.node_modules("@cashu/cashu-ts@4.8.0")
+
+
+async def test_tokens_pass_between_us_and_cashu_ts(interpreter: Path, modules: Path, tmp_path: Path) -> None:
+    script = modules / "cashu_wallet.mjs"
+    script.write_text((Path(__file__).parent / "cashu_wallet.mjs").read_text())
+    pipe = asyncio.subprocess.PIPE
+    async with everything(interpreter, tmp_path) as world:
+        theirs = await asyncio.create_subprocess_exec("node", script, world.url, "buy", "100", stdin=pipe, stdout=pipe)
+        assert theirs.stdout is not None and theirs.stdin is not None
+        async with asyncio.timeout(60):
+            bill = (await theirs.stdout.readline()).decode().strip()
+            assert (await world.buyer.pay_invoice(bill)).outcome is Outcome.SETTLED
+            theirs.stdin.write(b"paid\n")
+            text = (await theirs.stdout.readline()).decode().strip()
+            await theirs.wait()
+        assert text.startswith("cashuB")
+        assert 95 <= await world.purse.receive(token.parse(text)) < 100
+
+        ours = token.encode(await world.ecash(50))
+        theirs = await asyncio.create_subprocess_exec("node", script, world.url, "take", ours, stdout=pipe)
+        async with asyncio.timeout(60):
+            said, _ = await theirs.communicate()
+        assert 45 <= int(said.decode().split()[-1]) < 50
