@@ -7,20 +7,18 @@ whatever is lost in a crash is begun again by `decide.resume`.
 
 import asyncio
 import hashlib
-import hmac
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from market.job import JobRequest, build_feedback, build_result
+from market.job import JobRequest
 from market.kinds import FEEDBACK
-from market.media import Media
-from nostr import nip44
 from nostr.clock import Clock
 from nostr.event import Event
 from nostr.key import SecretKey
 from orchestrator import decide as decisions
+from orchestrator.answers import Answers
 from orchestrator.effects import (
     Ask,
     BillGone,
@@ -63,13 +61,14 @@ from orchestrator.effects import (
 )
 from orchestrator.errors import CapReached
 from orchestrator.journal import Journal, Outcome, Page
-from orchestrator.receipts import build_receipts
 from orchestrator.run import Artefact, Attempt, Bill, Candidate, Entry, Phase, Run, Unit, Verdict, apply
-from orchestrator.sealed import SCHEME, seal
+from orchestrator.sealed import seal
 from orchestrator.till import Till
 from orchestrator.values import cache_key
 
 log = logging.getLogger("timmy")
+
+AGAIN = 10.0  # seconds until a run that broke off begins again
 
 
 class FetchError(Exception):
@@ -143,6 +142,7 @@ class _Live:
     fractions: dict[tuple[str, int], float] = field(default_factory=dict)
     done: asyncio.Event = field(default_factory=asyncio.Event)
     left: bool = False
+    broken: bool = False
 
 
 class Runner:
@@ -160,7 +160,7 @@ class Runner:
         hook: Callable[[str], None] = lambda point: None,
     ) -> None:
         self.key, self.journal, self.till, self.hands, self.clock = key, journal, till, hands, clock
-        self.relay = relay
+        self.answers = Answers(key, relay)
         self._hook = hook
         self._live: dict[str, _Live] = {}
         self._orders: dict[str, str] = {}  # request id of an order -> run id
@@ -185,7 +185,13 @@ class Runner:
             return
         run, effects = decisions.decide(None, given)
         live = self._adopt(run, request)
-        await self._write_and_act(live, None, run, effects, given.at)
+        try:
+            await self._write_and_act(live, None, run, effects, given.at)
+        except BaseException:
+            if await self.journal.load(given.id) is None and live.task is not None:  # as if it had not been heard
+                live.task.cancel()
+                self._live.pop(given.id, None)
+            raise
 
     def feed(self, run_id: str, given: Input) -> None:
         """Something happened to this run. Runs that are not alive here are left alone."""
@@ -242,11 +248,26 @@ class Runner:
         while not live.left:
             given = await live.inbox.get()
             try:
+                if live.broken:
+                    await self._begin_again(live)
                 await self._turn(live, given)
-            except Exception:
-                log.exception("run %s: a turn failed; it is taken up again at the next start", live.run.id[:8])
-                live.done.set()
-                raise
+            except Exception:  # a full disk, a fault of ours: other runs go on, and the journal knows where this one is
+                log.exception("run %s broke off; it begins again from the journal", live.run.id[:8])
+                self._break_off(live)
+
+    def _break_off(self, live: _Live) -> None:
+        live.broken = True
+        live.inbox.put_nowait(Tick(self.clock()))
+
+    async def _begin_again(self, live: _Live) -> None:
+        """As after a restart of the process, for one run."""
+        await asyncio.sleep(AGAIN)
+        for task in live.tasks:
+            task.cancel()
+        live.run = await self.journal.load(live.run.id) or live.run
+        live.broken = False
+        for effect in decisions.resume(live.run, self.clock()):
+            self._act(live, effect)
 
     async def _turn(self, live: _Live, given: Input) -> None:
         before = live.run
@@ -292,7 +313,7 @@ class Runner:
                     )
                     events.append((event, (*run.terms.relays, *relays)))
                 case Tell():
-                    events.append((self._feedback(request, effect, at), own))
+                    events.append((self.answers.feedback(request, effect, at), own))
                 case Review():
                     unit = run.units[effect.step, effect.idx]
                     attempt = unit.attempts[effect.attempt - 1]
@@ -300,13 +321,9 @@ class Runner:
                     for event in self.hands.review(run, unit, attempt, effect):
                         events.append((event, run.terms.relays))
                 case Deliver(artefact):
-                    result, receipts = self._delivery(request, run, artefact, at)
-                    for event in receipts:
-                        events.append((event, own))
-                    done = build_feedback(self.key, request, "success", "delivered", created_at=at)
-                    events += [(result, own), (done, own)]
-                    root = receipts[-1].id if receipts else ""
-                    entry = Entry("receipted", at, data={"receipt_id": root, "result_id": result.id})
+                    signed, root, result = self.answers.delivery(request, run, artefact, at)
+                    events += [(event, own) for event in signed]
+                    entry = Entry("receipted", at, data={"receipt_id": root, "result_id": result})
                     entries.append(entry)
                     run = apply(run, entry)
         return Page(
@@ -319,46 +336,6 @@ class Runner:
             cache=tuple(_cacheable(before, run)),
             request=request.event,
         )
-
-    def _feedback(self, request: JobRequest, tell: Tell, at: int) -> Event:
-        bill = tell.bill
-        return build_feedback(
-            self.key, request, tell.status, tell.message, amount_msat=bill.amount_msat if bill else None,
-            bolt11=bill.bolt11 if bill else None, extra_tags=tell.tags, relay_hint=self.relay, created_at=at,
-        )  # fmt: skip
-
-    def _delivery(self, request: JobRequest, run: Run, artefact: Artefact, at: int) -> tuple[Event, list[Event]]:
-        receipts = build_receipts(run, self.key, relay=self.relay, at=at)
-        extra = [["receipt", receipts[-1].id, self.relay]] if receipts else []
-        extra += [["recipe", run.recipe_event], ["title", run.recipe.doc.title]]
-        is_text = artefact.text is not None and (artefact.mime.startswith("text/") or not artefact.url)
-        if run.seal is not None:
-            return self._sealed_result(request, run, artefact, run.seal, extra, at), receipts
-        dim = (artefact.width, artefact.height) if artefact.width and artefact.height else None
-        media = Media(artefact.url, artefact.sha256, artefact.mime, artefact.size, dim, artefact.seconds)
-        result = build_result(
-            self.key, request, (artefact.text or "") if is_text else artefact.url, media=[] if is_text else [media],
-            amount_msat=run.terms.price_msat, relay_hint=self.relay, extra_tags=extra, created_at=at,
-        )  # fmt: skip
-        return result, receipts
-
-    def _sealed_result(
-        self,
-        request: JobRequest,
-        run: Run,
-        artefact: Artefact,
-        sealed: tuple[str, str],
-        extra: list[list[str]],
-        at: int,
-    ) -> Event:
-        """The encrypted file, and its key for the buyer alone (who paid through a wallet has it as the preimage)."""
-        key = nip44.encrypt(self.key, run.buyer, self._secret(run.id).hex())
-        extra = [*extra, ["sealed", SCHEME, key, artefact.sha256, artefact.mime]]
-        url, sha = sealed
-        return build_result(
-            self.key, request, url, media=[Media(url, sha, "application/octet-stream")],
-            amount_msat=run.terms.price_msat, relay_hint=self.relay, extra_tags=extra, created_at=at,
-        )  # fmt: skip
 
     # --- effects ----------------------------------------------------------------------------------------------------
 
@@ -393,12 +370,19 @@ class Runner:
                 self._wake(live, at)
         if work is not None:
             self._hook(f"effect {type(effect).__name__}")
-            task = asyncio.create_task(self._carry_out(live, work), name=f"{type(effect).__name__} {live.run.id[:8]}")
+            name = f"{type(effect).__name__} {live.run.id[:8]}"
+            task = asyncio.create_task(self._carry_out(live, work, name), name=name)
             live.tasks.add(task)
             task.add_done_callback(live.tasks.discard)
 
-    async def _carry_out(self, live: _Live, work: Coroutine[Any, Any, Input | None]) -> None:
-        given = await work
+    async def _carry_out(self, live: _Live, work: Coroutine[Any, Any, Input | None], name: str) -> None:
+        try:
+            given = await work
+        except Exception:  # nobody waits for this task: the run must hear of it, since money may hang on it
+            log.exception("run %s: %s failed", live.run.id[:8], name)
+            if not name.startswith("Progress"):
+                self._break_off(live)
+            return
         if given is not None:
             live.inbox.put_nowait(given)
         elif live.run.phase.over and not live.left:
@@ -407,7 +391,7 @@ class Runner:
     async def _make_bill(self, live: _Live, effect: MakeBill) -> Input:
         run = live.run
         bill = await self.till.make_bill(
-            effect.amount_msat, effect.expires_at, self._secret(run.id), _words(run), hold=effect.hold
+            effect.amount_msat, effect.expires_at, self.answers.secret(run.id), _words(run), hold=effect.hold
         )
         if bill is None:
             return BillGone(self.clock(), "our wallet could not make an invoice; please try again later")
@@ -468,7 +452,7 @@ class Runner:
         for pause in (1, 3, 10, 30):
             try:
                 data = await self.hands.read(artefact)
-                sealed = await asyncio.to_thread(seal, data, self._secret(live.run.id))
+                sealed = await asyncio.to_thread(seal, data, self.answers.secret(live.run.id))
                 url = await self.hands.put(sealed, "application/octet-stream")
                 return Sealed(self.clock(), url, hashlib.sha256(sealed).hexdigest())
             except FetchError as error:
@@ -477,7 +461,7 @@ class Runner:
         return Cancel(self.clock(), "our own file server does not take the sealed file", by_buyer=False)
 
     async def _take(self, live: _Live, bill: Bill) -> Input:
-        return Taken(self.clock(), await self.till.take(bill, self._secret(live.run.id)))
+        return Taken(self.clock(), await self.till.take(bill, self.answers.secret(live.run.id)))
 
     async def _give_back(self, live: _Live, bill: Bill, refund_to: str) -> Input | None:
         if bill.hold and await self.till.release(bill):
@@ -492,25 +476,7 @@ class Runner:
         return Returned(self.clock(), how)
 
     async def _progress(self, live: _Live, progress: Progress) -> None:
-        """`["step", name, idx, state, provider, msat, fraction]` for each unit that moved."""
-        run = live.run
-        tags = []
-        for key in progress.units:
-            unit = run.units.get(key)
-            if unit is None:
-                continue
-            if progress.fraction is not None:
-                live.fractions[key] = progress.fraction
-            provider = next((a.provider.pubkey for a in reversed(unit.attempts) if a.provider), "")
-            fraction = 1.0 if unit.done else live.fractions.get(key, 0.0)
-            tags.append(["step", *map(str, (*key, unit.state, provider, unit.paid_msat)), f"{fraction:.2f}"])
-        done = sum(unit.done for unit in run.units.values())
-        words = progress.note or f"{done} of {max(len(run.units), len(run.recipe.steps))} steps done"
-        tags.append(["progress", f"{done / max(1, len(run.units), len(run.recipe.steps)):.2f}"])
-        event = build_feedback(
-            self.key, live.request, "processing", words, extra_tags=tags, relay_hint=self.relay,
-            expiration=self.clock() + 86_400, created_at=self.clock(),
-        )  # fmt: skip
+        event = self.answers.progress(live.request, live.run, progress, live.fractions, self.clock())
         await self.hands.whisper(event, self.hands.relays_for(live.request))
 
     # --- small things -----------------------------------------------------------------------------------------------
@@ -533,10 +499,6 @@ class Runner:
             self._live.pop(live.run.id, None)
             for _, attempt in live.run.attempts:
                 self._orders.pop(attempt.request_id, None)
-
-    def _secret(self, run_id: str) -> bytes:
-        """The preimage of this run's hold invoice: from our key, so that a crash cannot lose it."""
-        return hmac.digest(bytes.fromhex(self.key.hex), f"timmy:hold:{run_id}".encode(), hashlib.sha256)
 
     def _story(self, before: Run | None, run: Run) -> None:
         name = f"run {run.id[:4]}"

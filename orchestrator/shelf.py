@@ -24,6 +24,11 @@ def read(path: Path) -> Recipe:
         raise RecipeError([f"{path.name}: {problem}" for problem in error.problems]) from None
 
 
+def files_of(folder: Path) -> dict[Path, int]:
+    """The recipes in a folder, each with the moment of its last change (ns)."""
+    return {path: path.stat().st_mtime_ns for path in sorted(folder.glob("*.json"))}
+
+
 def find(name: str, folder: Path | None = None) -> Path:
     """The file of a recipe named by path, by a file of the node's folder, or by a shipped name. Raises RecipeError."""
     here = Path(name)

@@ -111,10 +111,14 @@ class Storefront:
         me = Profile("timmy", (JOB_COMPOSITE,), self._name, about, picture=self._picture, lud16=self._lud16)
         await self._tell(build_profile(self._key, me, created_at=now))
         await self._tell(build_relay_list(self._key, self._pool.relays, created_at=now))
-        for event in self._events.values():
-            await self._tell(event)
+        shown: set[str] = set()
         while True:
-            for recipe in self._recipes.values():
+            for recipe in list(self._recipes.values()):
+                event = self._events[recipe.d]
+                if event.id not in shown:
+                    shown.add(event.id)
+                    self._announced.pop(recipe.d, None)
+                    await self._tell(event)
                 price = await self._price_of(recipe)
                 if self._is_news(recipe.d, price):
                     profile = self.profile(recipe, price)

@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import chain, repeat
 
+from dvms.cashier import refund_fee
 from market.purchase import honest_outcome
 from nostr.clock import Clock
 from orchestrator.journal import Journal
@@ -22,7 +23,6 @@ log = logging.getLogger("timmy.till")
 
 LOOK = (0.5, 1, 2, 3, 5, 10)  # seconds between looks; the last one repeats
 GRACE = 30  # seconds after an invoice's end until it is taken for unpaid
-REFUND_FEE_MSAT = 10_000
 Resolve = Callable[[str, str, int], Awaitable[str | None]]
 """(refund target, buyer's key, msat) to an invoice over exactly that; None where none can be had."""
 
@@ -176,7 +176,8 @@ class Till:
             log.warning("not paid yet: %s", error)
             return PayResult(Outcome.UNKNOWN, payment_hash) if look else None
         except WalletError as error:
-            return PayResult(Outcome.FAILED, payment_hash, code=error.code, detail=str(error))
+            said = Outcome.UNKNOWN if look else Outcome.FAILED  # a look-up that fails says nothing of the payment
+            return PayResult(said, payment_hash, code=error.code, detail=str(error))
         return honest_outcome(result, payment_hash)
 
     # --- back to the buyer ------------------------------------------------------------------------------------------
@@ -184,6 +185,7 @@ class Till:
     async def refund(self, journal: Journal, run: Run, target: str) -> str:
         """Pay a prepaid buyer back, however long it takes; the words for the books."""
         amount = run.received_msat
+        fee = refund_fee(amount)
         for pause in (*LOOK, *([60.0] * 10_000)):
             row = await journal.open_refund(run.id)
             if row is not None and row["state"] == "settled":
@@ -195,19 +197,23 @@ class Till:
                     await asyncio.sleep(pause)
                     continue
                 payment_hash = bolt11.decode(invoice).payment_hash
-                if not await journal.refund_intent(run, invoice, payment_hash, amount, REFUND_FEE_MSAT):
+                if not await journal.refund_intent(run, invoice, payment_hash, amount, fee):
+                    await asyncio.sleep(pause)  # an invoice of another payment: the buyer has to send a new one
                     continue
                 again = False
             else:
                 invoice, payment_hash, again = row["bolt11"], row["payment_hash"], True
             purpose = f"refund:{run.id}:{payment_hash[:16]}"
-            async for result in self.pay(invoice, payment_hash, REFUND_FEE_MSAT, purpose=purpose, again=again):
+            settled = False
+            async for result in self.pay(invoice, payment_hash, fee, purpose=purpose, again=again):
+                settled = result.outcome is Outcome.SETTLED
                 if result.outcome in (Outcome.SETTLED, Outcome.FAILED):
                     state = "settled" if result.outcome is Outcome.SETTLED else "failed"
                     await journal.refund_outcome(
                         run.id, payment_hash, state, result.fee_msat or 0, result.preimage or ""
                     )
-            await asyncio.sleep(0 if row is None else pause)
+            if not settled:
+                await asyncio.sleep(pause)
         return "The refund is still due."
 
     async def _refund_invoice(self, target: str, buyer: str, amount_msat: int) -> str | None:

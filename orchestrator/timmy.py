@@ -18,7 +18,7 @@ from dvms.serve import own_files
 from market.directory import Directory
 from market.errors import BadFeedback, BadRequest
 from market.job import Feedback, JobRequest, build_feedback
-from market.kinds import ANNOUNCEMENT, DELETION, FEEDBACK, JOB_COMPOSITE, result_kinds
+from market.kinds import ANNOUNCEMENT, DELETION, FEEDBACK, JOB_COMPOSITE, JOB_KINDS, result_kinds
 from market.review import Review
 from market.witness import Witness
 from nostr.clock import Clock, system_clock
@@ -29,7 +29,7 @@ from nostr.outbox import Outbox
 from nostr.pool import Pool
 from orchestrator.advice import Adviser, reviewer
 from orchestrator.effects import Ask, Cancel, Open
-from orchestrator.errors import InputError, OrchestratorError, QuoteError
+from orchestrator.errors import InputError, OrchestratorError, QuoteError, RecipeError
 from orchestrator.hands import Files, TimmysHands
 from orchestrator.journal import Experience, Journal
 from orchestrator.payout import Addresses, pay_royalties, shares
@@ -38,7 +38,7 @@ from orchestrator.recipe import Recipe
 from orchestrator.run import Run, Terms
 from orchestrator.runner import Runner
 from orchestrator.settings import OrchestratorSettings
-from orchestrator.shelf import recipes_for_sale
+from orchestrator.shelf import files_of, read, recipes_for_sale
 from orchestrator.storefront import MOVED, Storefront, recipe_event
 from orchestrator.till import Till
 from wallet import open_wallet
@@ -50,6 +50,8 @@ log = logging.getLogger("timmy")
 MAX_AGE = 3600  # seconds that a request may be old when it is heard, also after a time away
 PATIENCE = (1, 2, 5, 10)  # seconds between tries to reach the wallet
 LEARN_SECONDS = 600
+AGAIN = 5  # seconds until a loop that broke off begins again
+RESTOCK_SECONDS = 5
 DAY = 86_400
 
 
@@ -266,7 +268,7 @@ class Timmy:
 
     async def listen(self, started: asyncio.Event) -> None:
         """Take in what is addressed to us, for ever."""
-        kinds = {FEEDBACK, JOB_COMPOSITE}
+        kinds = {FEEDBACK, JOB_COMPOSITE}.union(*(result_kinds(kind) for kind in JOB_KINDS))
         for recipe in self.recipes.values():
             for step in recipe.steps.values():
                 kinds |= result_kinds(step.kind)
@@ -279,14 +281,14 @@ class Timmy:
                 if event.kind == JOB_COMPOSITE:
                     group.create_task(self._hear_safely(event))
                 else:
-                    await self.hear(event)
+                    await self._hear_safely(event)
 
     async def _hear_safely(self, event: Event) -> None:
-        """One request that breaks must not end the others."""
+        """One event that breaks something must not end the others."""
         try:
             await self.hear(event)
-        except OrchestratorError:
-            log.exception("request %s failed", event.id[:8])
+        except Exception:
+            log.exception("event %s could not be dealt with", event.id[:8])
 
     @staticmethod
     async def _until_stored(eose: Callable[[], Awaitable[object]], started: asyncio.Event) -> None:
@@ -322,6 +324,23 @@ class Timmy:
             if paid:
                 log.info("%d royalties paid", paid)
             await asyncio.sleep(LEARN_SECONDS)
+
+    async def restock(self, folder: Path) -> None:
+        """Recipes that are put into the node's folder while he runs are sold from then on."""
+        seen = await asyncio.to_thread(files_of, folder)
+        while True:
+            await asyncio.sleep(RESTOCK_SECONDS)
+            found = await asyncio.to_thread(files_of, folder)
+            fresh, seen = [path for path in found if seen.get(path) != found[path]], found
+            for path in fresh:
+                try:
+                    recipe = read(path)
+                except RecipeError as error:
+                    log.warning("not for sale: %s", error)
+                    continue
+                await self.stock([recipe])
+                self.moved.set()
+                log.info("%s is new on the shelf", recipe.d)
 
     async def tidy(self, files: Files) -> None:
         """Once a day: artefacts that nobody asked for in a while go."""
@@ -412,11 +431,16 @@ async def opened(
                 lud16=settings.lud16,
             )
             started = asyncio.Event()
-            tasks = [asyncio.create_task(timmy.listen(started)), asyncio.create_task(timmy.tidy(files))]
-            tasks.append(asyncio.create_task(timmy.learn(witness, adviser, score_key)))
-            tasks.append(asyncio.create_task(timmy.share(addresses)))
+            loops: dict[str, Callable[[], Awaitable[None]]] = {
+                "listen": partial(timmy.listen, started),
+                "tidy": partial(timmy.tidy, files),
+                "learn": partial(timmy.learn, witness, adviser, score_key),
+                "share": partial(timmy.share, addresses),
+                "restock": partial(timmy.restock, folder / "recipes"),
+            }
             if settings.announce:
-                tasks.append(asyncio.create_task(storefront.run()))
+                loops["storefront"] = storefront.run
+            tasks = [asyncio.create_task(_kept(name, loop), name=name) for name, loop in loops.items()]
             stack.push_async_callback(_stop, tasks)
             await started.wait()
             try:
@@ -462,6 +486,16 @@ async def _enter_wallet(stack: AsyncExitStack, wallet: str | Wallet, key: Secret
             log.warning("the wallet cannot be reached yet: %s", error)
         await asyncio.sleep(PATIENCE[min(tries, len(PATIENCE) - 1)])
         tries += 1
+
+
+async def _kept(name: str, loop: Callable[[], Awaitable[None]]) -> None:
+    """Run a loop that never ends; should it break, say so and begin it again: a Timmy who is deaf looks alive."""
+    while True:
+        try:
+            await loop()
+        except Exception:
+            log.exception("%s broke off; it begins again", name)
+        await asyncio.sleep(AGAIN)
 
 
 async def _stop(tasks: Sequence[asyncio.Task[None]]) -> None:

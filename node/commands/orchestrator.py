@@ -286,7 +286,7 @@ def recipe_fork(
 @recipe.command("publish")
 def recipe_publish(
     name: RecipeArgument,
-    sell: Annotated[bool, typer.Option("--sell/--no-sell", help="Also sell it, from Timmy's next start on.")] = True,
+    sell: Annotated[bool, typer.Option("--sell/--no-sell", help="Also sell it; a running Timmy takes it up.")] = True,
     data: DataOption = None,
     relay: RelayOption = None,
 ) -> None:

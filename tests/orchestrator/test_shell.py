@@ -19,6 +19,7 @@ from nostr.event import Event
 from nostr.filter import Filter
 from nostr.key import SecretKey
 from nostr.pool import Pool
+from orchestrator import timmy as shell
 from orchestrator.audit import audit
 from orchestrator.recipe import Recipe
 from orchestrator.settings import OrchestratorSettings
@@ -217,6 +218,20 @@ async def test_an_encrypted_request_is_answered_in_cipher(tmp_path: Path) -> Non
         assert result.kind == 6260 and all(event.tagged("encrypted") for event in said)
         media = JobResult.parse(result, here.buyer.key).urls[0]
         assert media.mime == "image/png" and media.url not in result.content
+
+
+async def test_a_recipe_put_on_the_shelf_is_sold_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "RESTOCK_SECONDS", 0.1)
+    shelf = tmp_path / "node" / "orchestrator" / "recipes"
+    async with market(tmp_path, {"price": 8_000}) as here, asyncio.timeout(15):
+        shelf.mkdir(parents=True, exist_ok=True)
+        (shelf / "broken.json").write_text("{}")
+        (shelf / "second.json").write_text(
+            Recipe.parse({**RECIPE.doc.model_dump(by_alias=True), "d": "second"}).dumps()
+        )
+        while "second" not in here.timmy.prices:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        assert set(here.timmy.recipes) == {"postcard", "second"}
 
 
 async def test_he_announces_what_he_sells(tmp_path: Path) -> None:
