@@ -330,7 +330,7 @@ async def test_a_full_disk_delays_and_loses_nothing(
     monkeypatch.setattr(links, "_SOON", 0.5)
     far = await start(tmp_path / "far")
     await give(far.url, *(note(key, f"{n} " + "x" * 20_000) for n in range(200)))
-    async with running(small_disk, upstream=[upstream(far.url, "down")]) as near:
+    async with running(small_disk, upstream=[upstream(far.url, "down")], keep_free_bytes=0) as near:
         state = near.relay.status_parts["upstream"]
         await until(lambda: state()[0]["error"].startswith("error:"), "the disk is full", 30)
         await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
