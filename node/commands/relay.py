@@ -13,7 +13,9 @@ from node.errors import NotDone, Unavailable, UsageComplaint
 if TYPE_CHECKING:
     from relay.settings import RelaySettings
 
-app = typer.Typer(invoke_without_command=True, add_completion=False, help="The relay alone; its status, import, export.")
+app = typer.Typer(
+    invoke_without_command=True, add_completion=False, help="The relay alone; its status, import, export."
+)
 
 
 @app.callback()
