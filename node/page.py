@@ -15,6 +15,7 @@ from node.errors import UsageComplaint
 from node.settings import (
     FILE,
     SECTIONS,
+    NodeSettings,
     Settings,
     assign,
     describe,
@@ -31,12 +32,21 @@ HIDDEN = "**********"  # what pydantic shows of a secret
 
 
 def mounts(settings: Settings, data: Path) -> list[Callable[[web.Application], None]]:
-    """What `relay.app.serve` mounts: the page, where `[web] enabled` says so."""
+    """What `relay.app.serve` mounts: Lightning addresses, and the page where `[web] enabled` says so."""
+    from wallet import addresses
+    from wallet.settings import WalletSettings
     from web.app import mount
     from web.settings import WebSettings
 
     chosen = settings.section("web", WebSettings)
-    return [lambda app: mount(app, settings=chosen, data=data, workshop=Bench(data))] if chosen.enabled else []
+    names = settings.section("wallet", WalletSettings).addresses
+    public = settings.section("node", NodeSettings).public_url
+    made: list[Callable[[web.Application], None]] = [
+        lambda app: addresses.routes(app, data=data, names=names, public_url=public)
+    ]
+    if chosen.enabled:
+        made.append(lambda app: mount(app, settings=chosen, data=data, workshop=Bench(data)))
+    return made
 
 
 class Bench:
@@ -53,7 +63,7 @@ class Bench:
                 value = toml_value(_at(values, [*where.split("."), key]))
                 if key == "price" and (trade := where.partition(".")[2]) in PRICES:
                     text = f"base price of a job in sat; empty: {PRICES[trade]} sat"
-                secret = HIDDEN in value or "secret=" in value or "key=" in value
+                secret = HIDDEN in value or "secret=" in value or "key=" in value or ("://" in value and "@" in value)
                 made.append(Knob(where, key, HIDDEN if secret else value, default, text, secret))
         return made
 
