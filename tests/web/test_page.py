@@ -240,8 +240,20 @@ async def test_hostile_words_in_every_field_stay_words(browser: Any, node: Node)
     await context.close()
 
 
-async def test_no_page_has_a_serious_accessibility_fault(page: Any) -> None:
-    for path in PAGES:
+def everywhere(node: Node) -> dict[str, str]:
+    """Address and name of every page, those of the operator and of things bought in tests before this one too."""
+    services = node.get("/index.json")["services"]
+    pages = {path: path.strip("/").replace("/", "-") or "shop" for path in (*PAGES, "/wallet", "/admin")}
+    pages[next(r["href"] for r in node.get("/recipes.json")["recipes"] if r["title"] == "Music video")] = "recipe"
+    pages[next(s["href"] for s in services if s["kind"] == 5100)] = "service"
+    works = [job for s in services if s["recipe"] == "music-video" for job in s["works"]]
+    works += [job for s in services if s["kind"] == 5100 for job in s["works"]]
+    return pages | {f"/job/{job}": "job" for job in works[:1]}
+
+
+async def test_no_page_has_a_serious_accessibility_fault(page: Any, node: Node) -> None:
+    await page.goto(node.timmy("link").strip())
+    for path in everywhere(node):
         await page.goto(path)
         await page.wait_for_timeout(400)
         for scheme in ("light", "dark"):
@@ -255,10 +267,11 @@ async def test_no_page_has_a_serious_accessibility_fault(page: Any) -> None:
             assert not serious, (path, scheme, serious)
 
 
-async def test_no_page_scrolls_sideways_on_a_phone(page: Any) -> None:
+async def test_no_page_scrolls_sideways_on_a_phone(page: Any, node: Node) -> None:
+    await page.goto(node.timmy("link").strip())
     for width in (360, 390):
         await page.set_viewport_size({"width": width, "height": 844})
-        for path in PAGES:
+        for path in everywhere(node):
             await page.goto(path)
             await page.wait_for_timeout(150)
             assert await page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
@@ -286,13 +299,7 @@ async def test_the_first_page_is_quick(page: Any) -> None:
 async def test_screenshots_of_every_page(browser: Any, node: Node) -> None:
     """Writes docs/screenshots/: every page, on a desk light and dark, on a phone. A job needs one that was bought."""
     SHOTS.mkdir(parents=True, exist_ok=True)
-    services = node.get("/index.json")["services"]
-    pages = {path: path.strip("/").replace("/", "-") or "shop" for path in (*PAGES, "/wallet", "/admin")}
-    pages[next(r["href"] for r in node.get("/recipes.json")["recipes"] if r["title"] == "Music video")] = "recipe"
-    pages[next(s["href"] for s in services if s["kind"] == 5100)] = "service"
-    works = [job for s in services if s["recipe"] == "music-video" for job in s["works"]]
-    if works:
-        pages[f"/job/{works[0]}"] = "job"
+    pages = everywhere(node)
     for size, width in (("desktop", 1280), ("phone", 390)):
         for scheme in ("light", "dark") if size == "desktop" else ("light",):
             context = await browser.new_context(
