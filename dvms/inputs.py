@@ -8,6 +8,7 @@ can publish an answer. Waiting for it ends with the request's expiration or afte
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,15 +29,21 @@ from nostr.pool import Pool
 READ_AS_TEXT: Final = ("text/plain", "text/markdown", "text/vtt", "application/json")
 _TEXT_LIMIT: Final = 1 << 20
 _ASK_AGAIN: Final = 5.0
+TOGETHER: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class InputLimits:
-    """`seconds` and `mib` for each download, `wait` in seconds for another job's result."""
+    """`seconds` and `mib` for each download, `wait` in seconds for another job's result.
+
+    Inputs are read before anything is paid. So the files of one job have TOGETHER times `mib` at most, and `keep_free`
+    MiB of the disk are left alone.
+    """
 
     seconds: float = 60
     mib: int = 200
     wait: float = 1800
+    keep_free: int = 500
 
 
 class Inputs:
@@ -56,14 +63,16 @@ class Inputs:
         self._own_hosts = tuple(own_hosts)
         self._own_keys = own_keys
         self._safe_relays = safe_relays
+        self._arriving = 0  # bytes that downloads under way may still write
 
     async def resolve(self, request: JobRequest, folder: Path, on_wait: Callable[[str], None]) -> tuple[Input, ...]:
         """Every input, in order; files go into `folder`. Raises Refused with a reason for the customer.
 
         `on_wait` is told, in words for the customer, when another job's result is not there yet.
         """
+        room = [self._limits.mib * TOGETHER << 20]
         tasks = [
-            asyncio.ensure_future(self._one(item, folder / str(n), request, on_wait))
+            asyncio.ensure_future(self._one(item, folder / str(n), request, on_wait, room))
             for n, item in enumerate(request.inputs)
         ]
         try:
@@ -72,17 +81,20 @@ class Inputs:
             for task in tasks:
                 task.cancel()
 
-    async def _one(self, item: JobInput, folder: Path, request: JobRequest, on_wait: Callable[[str], None]) -> Input:
+    async def _one(
+        self, item: JobInput, folder: Path, request: JobRequest, on_wait: Callable[[str], None], room: list[int]
+    ) -> Input:
+        """`room[0]` is what the files of this job may still take, in bytes."""
         if item.type == "text":
             return Input("text", text=item.value, marker=item.marker)
         if item.type == "url":
-            return await self._file(item.value, folder, item.marker)
+            return await self._file(item.value, folder, item.marker, room)
         relays = await self._relays(item, request)
         event = await self._event(item.value, relays)
         if item.type == "event" and event is None:
             raise Refused(f"the event {item.value[:8]} was not found on the relays it should be on")
         if event is not None and is_result(event.kind):
-            return await self._result(event, folder, item.marker)
+            return await self._result(event, folder, item.marker, room)
         if item.type == "event" and event is not None:
             return Input("event", text=event.content, marker=item.marker)
         until = self._clock() + self._limits.wait
@@ -90,21 +102,30 @@ class Inputs:
             until = min(until, request.expiration)
         on_wait(f"waiting for the result of job {item.value[:8]}")
         result = await self._wait(item.value, event, relays, until)
-        return await self._result(result, folder, item.marker)
+        return await self._result(result, folder, item.marker, room)
 
-    async def _file(self, url: str, folder: Path, marker: str, sha256: str = "") -> Input:
+    async def _file(self, url: str, folder: Path, marker: str, room: list[int], sha256: str = "") -> Input:
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-        limits = Limits(max_bytes=self._limits.mib << 20, seconds=self._limits.seconds)
+        most = self._limits.mib << 20
+        if shutil.disk_usage(folder).free - self._arriving - most < self._limits.keep_free << 20:
+            raise Refused("this service is short of disk space: try again later")
+        limits = Limits(max_bytes=most, seconds=self._limits.seconds)
+        self._arriving += most
         try:
             got = await fetch(url, limits, allow_loopback_hosts=self._own_hosts, into=folder, sha256=sha256 or None)
         except FetchRefused as error:
             raise Refused(f"the input {url[:200]} can't be read: {error.reason}") from None
+        finally:
+            self._arriving -= most
+        room[0] -= got.size
+        if room[0] < 0:
+            raise Refused(f"the inputs of one job have at most {self._limits.mib * TOGETHER} MiB together")
         text = None
         if got.path is not None and got.mime in READ_AS_TEXT and got.size <= _TEXT_LIMIT:
             text = got.path.read_text(errors="replace")
         return Input("url", text=text, path=got.path, mime=got.mime, url=url, marker=marker)
 
-    async def _result(self, event: Event, folder: Path, marker: str) -> Input:
+    async def _result(self, event: Event, folder: Path, marker: str, room: list[int]) -> Input:
         """The output of a finished job: the file its content names, or its text."""
         if event.tagged("encrypted"):
             raise Refused("the result named as input is encrypted for somebody else")
@@ -113,7 +134,7 @@ class Inputs:
         except BadResult as error:
             raise Refused(f"the result named as input can't be read: {error.reason}") from None
         if result.urls and (is_http_url(result.content) or not result.content.strip()):
-            return await self._file(result.urls[0].url, folder, marker, result.urls[0].sha256)
+            return await self._file(result.urls[0].url, folder, marker, room, result.urls[0].sha256)
         return Input("job", text=result.content, marker=marker)
 
     async def _event(self, event_id: str, relays: Sequence[str]) -> Event | None:

@@ -209,7 +209,7 @@ def _assemble(
     )
     shelf = FileShelf(settings.blossom or [own_files(pool.relays)] if pool.relays else settings.blossom, key, clock)
     answer_relays = AnswerRelays(pool, clock, private=settings.private_relays)
-    limits = InputLimits(settings.input_seconds, settings.input_mib, settings.input_wait)
+    limits = InputLimits(settings.input_seconds, settings.input_mib, settings.input_wait, settings.keep_free_mib)
     inputs = Inputs(
         pool,
         clock,
