@@ -92,7 +92,7 @@ def _review(site: Site, review: Review, verdict: Verdict) -> dict[str, Any]:
 async def new(site: Site, request: web.Request) -> web.StreamResponse:
     """The order form for a kind, or for a recipe by its name; `?to=npub` chooses the seller."""
     what = request.match_info["what"]
-    found = site.shelf.services(kind=int(what)) if what.isdigit() else site.shelf.by_recipe(what)
+    found = site.shelf.services(kind=int(what)) if what.isascii() and what.isdigit() else site.shelf.by_recipe(what)
     to = request.query.get("to")
     if to:
         chosen = _pubkey(to)

@@ -87,6 +87,11 @@ async def test_an_odd_announcement_does_not_close_the_shop(door: TestClient[Any,
     raise AssertionError("the announcement never arrived")
 
 
+async def test_odd_digits_in_an_address_are_not_found(door: TestClient[Any, Any]) -> None:
+    for path in ("/new/%C2%B2", "/service/%C2%B2/%C2%B2", "/job/%C2%B2", "/?kind=%C2%B2"):
+        assert (await door.get(path)).status in (200, 404), path
+
+
 async def test_the_audit_of_a_receipt_that_is_none_is_not_found(door: TestClient[Any, Any]) -> None:
     seller = SecretKey.generate()
     asked = seller.sign(kind=5260, content="", tags=[])
