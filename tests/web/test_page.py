@@ -308,7 +308,7 @@ async def test_screenshots_of_every_page(browser: Any, node: Node) -> None:
             page = await context.new_page()
             await page.goto(node.timmy("link").strip())
             for path, name in pages.items():
-                await page.set_viewport_size({"width": width, "height": 1240 if name == "job" else 900})
+                await page.set_viewport_size({"width": width, "height": 1240 if name in ("job", "shop") else 900})
                 await page.goto(path)
                 await page.wait_for_timeout(1500 if name in ("job", "shop") else 600)
                 assert await page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
