@@ -38,6 +38,8 @@ from nostr.pool import Pool
 LIVE, LATE = 300, 900  # seconds since the last sign of life
 WORKS = 24  # recent works kept per seller
 PRICES = 60  # bills kept per seller
+MOST = 3000  # entries of each kind: strangers can sign with as many keys as they like
+LONGEST = 32_768  # characters of an announcement or recipe that is shown
 RESULTS = tuple(result_kind(kind) for kind in JOB_KINDS)
 
 
@@ -193,11 +195,15 @@ class Shelf:
 
     def take(self, event: Event) -> None:
         """File one event. Order does not matter; older versions never replace newer ones."""
+        if event.kind in (ANNOUNCEMENT, RECIPE) and _length(event) > LONGEST:
+            return
         if event.kind == ANNOUNCEMENT:
             made = Announcement.parse(event)
             before = self._announcements.get((event.pubkey, made.d))
             if before is None or before.created_at <= made.created_at:
                 self._announcements[event.pubkey, made.d] = made
+            if len(self._announcements) > MOST:  # whoever has not been seen for the longest time goes
+                del self._announcements[min(self._announcements, key=lambda who: self._seen.get(who[0], 0))]
         elif event.kind == HEARTBEAT:
             beat = Heartbeat.parse(event)
             self._saw(event.pubkey, beat.created_at if beat.status not in ("offline", "stopped") else 0)
@@ -213,6 +219,8 @@ class Shelf:
                     self._withdrawn[address] = max(event.created_at, self._withdrawn.get(address, 0))
         else:
             self._take_result(event)
+        for kept in (self._withdrawn, self._names, self._seen, self._works, self._times, self._prices, self._recipes):
+            _bound(kept)
 
     def _take_profile(self, event: Event) -> None:
         try:
@@ -234,7 +242,8 @@ class Shelf:
             self._price(key, result.request_id, event.created_at, result.amount_msat)
         if not event.tagged("encrypted"):
             media = result.urls[0] if result.urls else None
-            self._works[key].append(Work(event, media, "" if media else excerpt(result.content)))
+            slim = replace(event, content="", tags=tuple(tag for tag in event.tags if tag[:1] in (("e",), ("p",))))
+            self._works[key].append(Work(slim, media, "" if media else excerpt(result.content)))
 
     def _price(self, key: tuple[str, int, str], job: str, at: int, msat: int) -> None:
         known = self._prices[key]
@@ -243,7 +252,7 @@ class Shelf:
             known.pop(next(iter(known)))
 
     def _saw(self, pubkey: str, at: int) -> None:
-        self._seen[pubkey] = max(self._seen.get(pubkey, 0), min(at, self._clock()))
+        self._seen[pubkey] = max(self._seen.pop(pubkey, 0), min(at, self._clock()))  # the longest silent stand first
 
     def services(self, *, kind: int | None = None, words: str = "") -> list[Service]:
         """What is for sale: living first, composites before parts, then by name."""
@@ -321,6 +330,16 @@ class Shelf:
         sample = next((work for work in works if work.media is not None), works[0] if works else None)
         times = self._times[key]
         return replace(made, sample=sample, seconds=round(statistics.median(times)) if times else None)
+
+
+def _bound(kept: dict[Any, Any]) -> None:
+    """Forget the oldest entry of one too many."""
+    if len(kept) > MOST:
+        del kept[next(iter(kept))]
+
+
+def _length(event: Event) -> int:
+    return len(event.content) + sum(len(value) for tag in event.tags for value in tag)
 
 
 def excerpt(text: str) -> str:

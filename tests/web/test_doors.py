@@ -8,6 +8,7 @@ import orjson
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from market.reputation import Score
 from nostr import nip98
 from nostr.clock import system_clock
 from nostr.key import SecretKey, load_or_create
@@ -17,6 +18,7 @@ from relay.core import STATE
 from relay.settings import RelaySettings
 from tests.fakes import FakeBank
 from tests.orchestrator.test_shell import Purse
+from web import shelf as shelf_module
 from web.app import SITE, mount
 from web.settings import WebSettings
 
@@ -85,6 +87,21 @@ async def test_an_odd_announcement_does_not_close_the_shop(door: TestClient[Any,
             return
         await asyncio.sleep(0.05)
     raise AssertionError("the announcement never arrived")
+
+
+async def test_a_thousand_strangers_do_not_crowd_out_the_living(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelf_module, "MOST", 20)
+    score = Score("", 0, 1, 1, 0.5, 0.1, 0.1, 0, 0, (0, 0), (0, 0), (0, 0), 0, 0.5)
+    shelf, living = shelf_module.Shelf(lambda *_: score, system_clock), SecretKey.generate()
+    shelf.take(living.sign(kind=31990, content='{"name":"Living"}', tags=[["d", "x"], ["k", "5100"]]))
+    shelf.take(living.sign(kind=11998, content="{}"))
+    for _ in range(100):
+        stranger = SecretKey.generate()
+        shelf.take(stranger.sign(kind=31990, content='{"name":"Spam"}', tags=[["d", "x"], ["k", "5100"]]))
+        shelf.take(stranger.sign(kind=0, content='{"name":"Spam"}'))
+    shelf.take(living.sign(kind=31990, content="x" * 40_000, tags=[["d", "long"], ["k", "5100"]]))
+    assert len(shelf.sellers()) == 20 and living.public in shelf.sellers()
+    assert [s.name for s in shelf.services() if s.pubkey == living.public] == ["Living"]
 
 
 async def test_odd_digits_in_an_address_are_not_found(door: TestClient[Any, Any]) -> None:
