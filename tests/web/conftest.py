@@ -50,6 +50,6 @@ SHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
 
 
 def _is_fault(message: Any) -> bool:
-    """The browser itself reports a socket that the relay's death closed, and a refusal (400): no faults of the page."""
-    known = message.text.startswith("WebSocket connection to") or "status of 400" in message.text
-    return message.type == "error" and not known
+    """The browser itself reports what the relay's death cut off, and a refusal (400): no faults of the page."""
+    known = ("WebSocket connection to", "status of 400", "net::ERR_CONNECTION_REFUSED")
+    return message.type == "error" and not any(words in message.text for words in known)
