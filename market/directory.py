@@ -41,6 +41,7 @@ log = logging.getLogger("directory")
 
 FRESH: Final = 300  # seconds after which a silent provider is less than certainly alive
 _MANY: Final = 500
+_MOST: Final = 2000  # entries of each kind: strangers can sign with as many keys as they like
 _SELLER_KINDS: Final = (PROFILE, RELAY_LIST, HEARTBEAT)
 
 
@@ -78,6 +79,7 @@ class Directory:
         self._pool, self._clock = pool, clock
         self.stats: Mapping[tuple[str, int], Stats] = {}
         self._announced: dict[str, Announcement] = {}
+        self._sold_by: dict[str, dict[str, None]] = {}  # provider -> addresses of its announcements
         self._withdrawn: dict[str, int] = {}
         self._beats: dict[str, Heartbeat] = {}
         self._signs: dict[str, int] = {}
@@ -93,6 +95,7 @@ class Directory:
         elif event.kind == HEARTBEAT:
             beat = Heartbeat.parse(event)
             if (known := self._beats.get(event.pubkey)) is None or known.created_at < beat.created_at:
+                self._beats.pop(event.pubkey, None)  # the longest silent stand first
                 self._beats[event.pubkey] = beat
         elif event.kind == PROFILE:
             if self._profiles.get(event.pubkey, (-1,))[0] < event.created_at:
@@ -112,6 +115,8 @@ class Directory:
                     self._stop(event)
         elif event.kind == FEEDBACK or is_result(event.kind):
             self._signs[event.pubkey] = max(self._signs.get(event.pubkey, 0), min(event.created_at, self._clock()))
+        for kept in (self._withdrawn, self._beats, self._signs, self._profiles, self._relays, self._recommended):
+            _bound(kept)
 
     async def load(self, kinds: Collection[int] | None = None, *, timeout: float = 4) -> None:
         """Ask all relays for who sells these kinds, then everything about those sellers, also at their own relays.
@@ -212,6 +217,16 @@ class Directory:
         known = self._announced.get(announcement.address)
         if known is None or known.created_at < announcement.created_at:
             self._announced[announcement.address] = announcement
+            self._sold_by.setdefault(announcement.pubkey, {})[announcement.address] = None
+        if len(self._announced) > _MOST:  # whoever has been silent for the longest time goes
+            self._forget(min(self._announced.values(), key=lambda one: self._last_seen(one.pubkey) or 0))
+
+    def _forget(self, announcement: Announcement) -> None:
+        del self._announced[announcement.address]
+        addresses = self._sold_by[announcement.pubkey]
+        del addresses[announcement.address]
+        if not addresses:
+            del self._sold_by[announcement.pubkey]
 
     def _stop(self, event: Event) -> None:
         beat = self._beats.get(event.pubkey)
@@ -227,7 +242,7 @@ class Directory:
         return max(signs) if signs else None
 
     def _where(self, provider: str) -> list[str]:
-        urls = [url for a in self._announced.values() if a.pubkey == provider for url in a.relays]
+        urls = [url for address in self._sold_by.get(provider, ()) for url in self._announced[address].relays]
         urls += self._relays.get(provider, (0, ()))[1]
         return list(dict.fromkeys(urls))
 
@@ -247,6 +262,12 @@ class Directory:
         async with self._pool.subscribe(Filter(kinds=kinds, since=since), deletions) as sub:
             async for event in sub:
                 self.feed(event)
+
+
+def _bound(kept: dict[Any, Any]) -> None:
+    """Forget the oldest entry of one too many."""
+    if len(kept) > _MOST:
+        del kept[next(iter(kept))]
 
 
 def _takes_jobs_at(event: Event) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from market import directory as directory_module
 from market.announcement import Profile, build_announcement, build_heartbeat, build_relay_list, build_withdrawal
 from market.directory import Directory
 from market.purchases import State, Stats
@@ -39,6 +40,20 @@ def test_announcements_beats_and_silence(clock: FakeClock) -> None:
     clock.turn(200)
     assert not book.offers(5100)[0].alive and book.offers(5100, dead=False) == []
     assert book.offers(5050) == []
+
+
+def test_strangers_do_not_crowd_out_the_living(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory_module, "_MOST", 20)
+    living, book = SecretKey.generate(), directory(clock)
+    book.feed(build_announcement(living, profile(relays=("wss://a.example",)), created_at=clock()))
+    for _ in range(100):
+        clock.turn(1)
+        book.feed(build_heartbeat(living, "x", created_at=clock()))
+        stranger = SecretKey.generate()
+        book.feed(build_announcement(stranger, profile(name="Spam"), created_at=clock()))
+        book.feed(build_relay_list(stranger, ["wss://b.example"], created_at=clock()))
+    assert len(book.offers(5100)) == 20
+    assert [offer.relays for offer in book.offers(5100) if offer.provider == living.public] == [("wss://a.example",)]
 
 
 def test_the_newest_announcement_counts_and_withdrawal_ends_it(clock: FakeClock) -> None:
