@@ -21,6 +21,8 @@ from node.errors import UsageComplaint
 
 MANIFEST = "timmy-backup.json"
 SKIP = {"run", "logs"}
+DATABASES = {".db", ".sqlite3"}
+REBUILT = Path("mint", "env")  # what Nutshell runs in: built anew where it is missing
 VERSION = 1
 
 
@@ -37,7 +39,7 @@ def save(data: Path, target: Path) -> int:
         ):
             for path in _files(data):
                 name = path.relative_to(data).as_posix()
-                source = _snapshot(path, Path(scratch) / "copy.db") if path.suffix == ".db" else path
+                source = _snapshot(path, Path(scratch) / "copy.db") if path.suffix in DATABASES else path
                 try:
                     manifest[name] = _digest(source)
                     archive.add(source, name)
@@ -84,6 +86,7 @@ def _files(data: Path) -> Iterator[Path]:
         for path in sorted(data.rglob("*"))
         if path.is_file()
         and path.relative_to(data).parts[0] not in SKIP
+        and not path.relative_to(data).is_relative_to(REBUILT)
         and not path.name.endswith(("-wal", "-shm", ".part", ".new"))
         and not path.relative_to(data).parts[0].startswith("tmp")
     ]

@@ -16,8 +16,10 @@ class Part:
     account: str
     scopes: frozenset[Scope] = _TRADER
     guest: bool = False
+    trades: bool = True  # under a key of its own, which zaps can name
 
 
+MINT = "mint"  # the account that holds what `timmy mint` owes for its ecash
 ADDRESSES = "addresses"  # the connection behind the Lightning addresses of this node
 
 PARTS: Mapping[str, Part] = {
@@ -34,6 +36,7 @@ PARTS: Mapping[str, Part] = {
     "video": Part("video"),
     "feed": Part("feed"),
     "human": Part("human"),
+    MINT: Part(MINT, frozenset({Scope.PAY, Scope.RECEIVE, Scope.READ, Scope.NOTIFY}), trades=False),
 }
 
 
@@ -41,5 +44,6 @@ def accounts() -> dict[str, str]:
     """Account -> the part whose key it trades under."""
     found: dict[str, str] = {}
     for name, part in PARTS.items():
-        found.setdefault(part.account, name)
+        if part.trades:
+            found.setdefault(part.account, name)
     return found

@@ -1,6 +1,5 @@
 """`timmy mint`: a Cashu mint on this node's money."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -43,37 +42,18 @@ async def _serve(folder: Path, host: str, port: int) -> None:
 
     home = folder / "mint"
     try:
-        uri = await _connection(folder)
-        if not (home / "env" / "complete").exists():
-            err.print("building Nutshell's environment, once (about 200 MB)")
+        uri = (folder / "wallet" / "connections" / "mint.uri").read_text().strip()
+    except FileNotFoundError:
+        raise Unavailable("the wallet has no account for a mint yet: start `timmy up` or `timmy wallet` once") from None
+    try:
+        if not nutshell.built(home / "env"):
+            err.print("building Nutshell's environment, once: about 200 MB and a minute or two")
         python = await nutshell.environment(home / "env")
-        async with open_wallet(uri) as wallet, nutshell.running(python, home, wallet, host=host, port=port) as url:
-            ready(f"mint {url}")
-            await asyncio.Event().wait()
+        async with open_wallet(uri) as wallet:
+            if not wallet.caps.real_money:
+                err.print("[yellow]The wallet holds credits, not Lightning: this ecash is credits too.[/yellow]")
+            async with nutshell.running(python, home, wallet, host=host, port=port) as mint:
+                ready(f"mint {mint.url}")
+                await mint.ended()
     except EcashError as error:
         raise NotDone(str(error)) from None
-
-
-async def _connection(folder: Path) -> str:
-    """The mint's own connection to the wallet, made once by the owner's."""
-    import os
-
-    from wallet import open_wallet
-
-    kept = folder / "wallet" / "connections"
-    path = kept / "mint.uri"
-    if path.exists():
-        return path.read_text().strip()
-    try:
-        owner = (kept / "owner.uri").read_text().strip()
-    except FileNotFoundError:
-        raise Unavailable("the wallet has not started yet: start `timmy up` or `timmy wallet`") from None
-    async with open_wallet(owner) as wallet:
-        made = await wallet.call(  # type: ignore[attr-defined]
-            "create_connection",
-            {"name": "mint", "account": "mint", "scopes": ["pay", "receive", "read", "notify"]},
-            timeout=30,
-        )
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(made["uri"] + "\n")
-    return str(made["uri"])

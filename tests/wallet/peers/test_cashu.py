@@ -69,8 +69,8 @@ async def everything(interpreter: Path, folder: Path) -> AsyncIterator[World]:
         buyer, funds = await house.client("buyer"), await house.client("mint")
         db = await Database.open(folder / "ecash.db", MIGRATIONS)
         try:
-            async with nutshell.running(interpreter, folder / "mint", funds) as url:
-                yield World(house, url, buyer, Purse(db, KEY, [url], clock=house.clock))
+            async with nutshell.running(interpreter, folder / "mint", funds) as mint:
+                yield World(house, mint.url, buyer, Purse(db, KEY, [mint.url], clock=house.clock))
         finally:
             await db.close()
         assert await house.faults() == []
