@@ -1,4 +1,4 @@
-"""The README tells the truth: every command in it exists, every file it points to is there, and its main command runs."""
+"""The README and docs tell the truth: every command named exists, every file pointed to is there."""
 
 import re
 import shlex
