@@ -1,13 +1,18 @@
 """What every command shares: the data folder, the settings, output for people or for programs."""
 
 import os
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.errors import MarkupError
+from rich.segment import Segment
+from rich.text import Text
 
 from node.errors import Unavailable
 from node.settings import NodeSettings, Settings, load
@@ -21,8 +26,26 @@ RelayOption = Annotated[
     list[str] | None, typer.Option("--relay", help="Relay to use; may be repeated. Default: this node's own.")
 ]
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # commands to a terminal
+
+
+class Terminal(Console):
+    """A console that strangers' words cannot command: no control characters, no broken markup."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            plain = segment.control or not UNSAFE.search(segment.text)
+            yield segment if plain else segment._replace(text=UNSAFE.sub("", segment.text))
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        try:
+            return super().render_str(text, **how)
+        except MarkupError:
+            return super().render_str(text, **{**how, "markup": False})
+
+
+out = Terminal(highlight=False)
+err = Terminal(stderr=True, highlight=False)
 
 
 def data_dir(given: Path | None) -> Path:

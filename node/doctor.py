@@ -19,11 +19,12 @@ from node.settings import NodeSettings, load
 
 Verdict = Literal["fine", "note", "wrong"]
 
+PIP = ".venv/bin/pip install -c constraints.txt -e"
 ENGINES = (
-    ("av", "video, animation, music", "pip install 'timmy[shop]'"),
-    ("hibari", "speech and singing", "pip install 'timmy[shop]'"),
-    ("PIL", "images", "pip install 'timmy[shop]'"),
-    ("torch", "real image, music and video models (optional)", "pip install 'timmy[diffusers]'"),
+    ("av", "video, animation, music", f"{PIP} '.[shop]'"),
+    ("hibari", "speech and singing", f"{PIP} '.[shop]'"),
+    ("PIL", "images", f"{PIP} '.[shop]'"),
+    ("torch", "real image, music and video models (optional)", f"{PIP} '.[diffusers]'"),
 )
 PROGRAMS = (("espeak-ng", "speech in other languages"), ("apertium", "translation"), ("fluidsynth", "richer music"))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from market.buyer import DEFAULT_DEADLINE, MIGRATIONS, Answer, Buyer
 from market.choose import Candidate, Factors, Need, choose
@@ -83,7 +84,7 @@ def services(
     else:
         out.print(services_table(found))
         for offer, score in found if why else ():
-            out.print(f"\n[bold]{offer.name or offer.provider[:12]}[/] ({offer.kind})")
+            out.print(f"\n[bold]{escape(offer.name or offer.provider[:12])}[/] ({offer.kind})")
             for line in score.explain():
                 out.print(f"  {line}")
 
@@ -461,7 +462,7 @@ async def _go_on(folder: Path, relays: Sequence[str], wallet: str | None, cancel
                 raise UsageComplaint(f"{len(found)} purchases begin with {cancel!r}")
             await buyer.cancel(found[0].id)
         for bought in await buyer.resume():
-            err.print(f"{bought.id[:8]} {bought.title}: {bought.state}")
+            err.print(f"{bought.id[:8]} {bought.title}: {bought.state}", markup=False)
 
 
 async def _jobs(folder: Path, job: str | None, limit: int) -> list[Purchase]:

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -37,9 +38,9 @@ def services_table(found: list[tuple[Offer, Score]]) -> Table:
     for offer, score in found:
         median = offer.stats.percentile(0.5)
         job = JOB_KINDS.get(offer.kind)
-        title = f"{offer.kind} {offer.name or (job.title if job else '')}"
+        title = f"{offer.kind} {escape(offer.name or (job.title if job else ''))}"
         if offer.announcement.d and offer.kind == 5260:
-            title += f" [dim]({offer.announcement.d})[/]"
+            title += f" [dim]({escape(offer.announcement.d)})[/]"
         table.add_row(
             title,
             _price(offer),
@@ -47,7 +48,7 @@ def services_table(found: list[tuple[Offer, Score]]) -> Table:
             f"{score.rank}" if score.jobs else "[dim]new[/]",
             f"{offer.stats.delivered}/{offer.stats.jobs}" if offer.stats.jobs else "-",
             f"{median:.0f} s" if median is not None else "-",
-            *([offer.announcement.engine or "-"] if roomy else []),
+            *([escape(offer.announcement.engine) or "-"] if roomy else []),
             nip19.npub(offer.provider)[: 14 if roomy else 11],
             *([" ".join(offer.relays[:2])] if roomy else []),
         )
@@ -62,11 +63,11 @@ def jobs_table(purchases: list[Purchase], owner: str) -> Table:
         colour = _COLOURS.get(bought.state, "blue" if bought.state in OPEN else "red")
         table.add_row(
             bought.id[:8],
-            bought.title[:60] or str(bought.order.kind),
+            escape(bought.title[:60]) or str(bought.order.kind),
             f"[{colour}]{bought.state}[/]",
             show(bought.spent_msat),
             nip19.npub(bought.provider)[:14] if bought.provider else "-",
-            _result_line(bought),
+            escape(_result_line(bought)),
         )
     return table
 
@@ -170,7 +171,7 @@ def receipt_of(bought: Purchase, saved: Path | None, steps: list[tuple[str, str,
         table.add_column(name, justify="right" if name == "sat" else "left")
     payment = bought.payment
     for name, seller, msat in steps:
-        table.add_row(f"[dim]{name}[/]", f"[dim]{show(msat, '').strip()}[/]", f"[dim]{seller}[/]")
+        table.add_row(f"[dim]{escape(name)}[/]", f"[dim]{show(msat, '').strip()}[/]", f"[dim]{escape(seller)}[/]")
     if payment is not None:
         table.add_row("price", show(payment.amount_msat, "").strip(), nip19.npub(payment.bill.pubkey)[:14])
         if payment.fee_msat:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from node import backup as archive
 from node import doctor as examination
@@ -28,7 +29,7 @@ def doctor(data: DataOption = None, as_json: JsonOption = False) -> None:
         print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            out.print(f"{MARKS[finding.verdict]} {finding.what:<9} {finding.detail}", soft_wrap=True)
+            out.print(f"{MARKS[finding.verdict]} {finding.what:<9} {escape(finding.detail)}", soft_wrap=True)
     wrong = sum(finding.verdict == "wrong" for finding in findings)
     if wrong:
         raise NotDone(f"{wrong} thing{'s' if wrong > 1 else ''} to mend")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from node.context import DataOption, JsonOption, RelayOption, data_dir, load_settings, out, print_json, relay_urls
 from node.errors import NotDone, Unavailable, UsageComplaint
@@ -69,7 +70,7 @@ def books(
     for row in runs:
         table.add_row(
             row["id"][:8], row["recipe"], row["state"], show(row["price_msat"]), show(row["spent_msat"]),
-            show(row["margin_msat"]), row["reason"],
+            show(row["margin_msat"]), escape(row["reason"] or ""),
         )  # fmt: skip
     out.print(table)
     out.print(
@@ -137,7 +138,7 @@ def audit(
             table.add_row(step or "whole", f"{len(true)} claims", marks["green"], claims, style="" if true else "dim")
         for line in report.lines:
             if not brief or line.verdict != "green":
-                table.add_row(line.step, line.what, marks[line.verdict], line.detail)
+                table.add_row(escape(line.step), escape(line.what), marks[line.verdict], escape(line.detail))
         out.print(table)
         counts = ", ".join(f"{report.count(verdict)} {verdict}" for verdict in ("green", "grey", "red"))
         out.print(f"{'all is well' if report.ok else 'SOMETHING IS FALSE'}: {counts}")
@@ -194,7 +195,7 @@ def recipe_list(data: DataOption = None, relay: RelayOption = None, as_json: Jso
         return
     table = Table("name", "title", "steps", "gives", "where")
     for row in rows:
-        table.add_row(row["d"], row["title"], ", ".join(row["steps"]), row["out"], row["where"])
+        table.add_row(*map(escape, (row["d"], row["title"], ", ".join(row["steps"]), row["out"], row["where"])))
     out.print(table)
 
 

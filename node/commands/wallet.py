@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from node.context import (
@@ -338,7 +339,7 @@ def history(
             sign = "[green]+[/green]" if came else "-"
             table.add_row(
                 when, sign, show(item["amount"], _unit(w)), show(item.get("fees_paid") or 0, ""),
-                item.get("state", ""), (item.get("description") or "")[:60],
+                item.get("state", ""), escape((item.get("description") or "")[:60]),
             )  # fmt: skip
         out.print(table)
 
@@ -543,7 +544,7 @@ def doctor(ctx: typer.Context, data: DataOption = None, wallet: WalletOption = N
         print_json([{"what": f.what, "fine": f.fine, "detail": f.detail} for f in findings])
     else:
         for f in findings:
-            out.print(f"{'[green]fine[/green] ' if f.fine else '[red]wrong[/red]'} {f.what}: {f.detail}")
+            out.print(f"{'[green]fine[/green] ' if f.fine else '[red]wrong[/red]'} {f.what}: {escape(f.detail)}")
     if not all(f.fine for f in findings):
         raise NotDone("the wallet has faults")
 

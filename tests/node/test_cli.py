@@ -55,6 +55,26 @@ def test_a_wrong_setting_is_one_line_and_nothing_is_written(tmp_path: Path) -> N
     assert (tmp_path / "timmy.toml").read_text() == before
 
 
+def test_the_words_of_strangers_neither_break_nor_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.table import Table
+
+    from node.context import Terminal
+
+    evil = "[/red] \x1b]0;owned\x07\x1b[31m \u202egnp.exe"
+    table = Table("name")
+    table.add_row(evil)
+    console = Terminal()
+    console.print(table)
+    console.print(evil)
+    console.print(evil, markup=False)
+    console.print("[bold]fine[/bold]")
+    said = capsys.readouterr().out
+    assert said.count("[/red]") == 3
+    assert "\x1b" not in said
+    assert "\u202e" not in said
+    assert "[bold]" not in said
+
+
 def test_what_stands_in_the_way_of_a_start_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
