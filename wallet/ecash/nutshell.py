@@ -55,6 +55,7 @@ async def environment(folder: Path) -> Path:
     python = folder / "bin" / "python"
     if built(folder):
         return python
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     await _run(sys.executable, "-m", "venv", "--clear", str(folder))
     await _run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES)
     (folder / "complete").touch()
