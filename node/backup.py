@@ -95,8 +95,11 @@ def _files(data: Path) -> Iterator[Path]:
 
 def _snapshot(path: Path, copy: Path) -> Path:
     copy.unlink(missing_ok=True)
-    source, target = sqlite3.connect(f"file:{path}?mode=ro", uri=True), sqlite3.connect(copy)
+    source = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+    target = sqlite3.connect(copy)
     try:
+        source.execute("BEGIN")  # one snapshot: without it every write of the running node starts the copy anew
+        source.execute("SELECT count(*) FROM sqlite_master").fetchone()
         source.backup(target, pages=1000, sleep=0.005)
     finally:
         source.close()

@@ -4,6 +4,10 @@ import asyncio
 import gzip
 import sqlite3
 import stat
+import subprocess
+import sys
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -46,6 +50,31 @@ async def test_a_backup_taken_under_load_restores_to_a_committed_state(tmp_path:
     assert total == 0
     assert (restored / "keys" / "owner.key").read_text() == "ab" * 32
     assert not (restored / "run").exists()
+
+
+def test_a_backup_of_a_large_busy_database_ends(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "relay").mkdir(parents=True)
+    path = data / "relay" / "relay.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as conn:
+        conn.execute("PRAGMA journal_mode=WAL")
+        conn.execute("CREATE TABLE t (a)")
+        conn.execute("INSERT INTO t VALUES (zeroblob(40000000))")
+    busy = (
+        "import sqlite3, sys, time\nconn = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "while True:\n    conn.execute('INSERT INTO t VALUES (1)')\n    time.sleep(0.002)"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", busy, str(path)])
+    try:
+        saving = threading.Thread(target=backup.save, args=(data, tmp_path / "backup.tar.gz"), daemon=True)
+        saving.start()
+        saving.join(20)
+        assert not saving.is_alive()
+    finally:
+        writer.kill()
+        writer.wait()
+        saving.join()
+    assert backup.restore(tmp_path / "backup.tar.gz", tmp_path / "restored") == 1
 
 
 def test_a_damaged_archive_changes_nothing(tmp_path: Path) -> None:
