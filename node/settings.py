@@ -155,7 +155,7 @@ def _explain(error: ValidationError, section: str, model: type[BaseModel], sourc
             owner = (info and _submodel(info)) or owner
         place = ".".join([section, *where[:-1]])
         return f"{source}: unknown key {where[-1]!r} in [{place}]{_suggest(where[-1], owner.model_fields)}"
-    return f"{source}: {'.'.join([section, *where])}: {first['msg'].lower()} (got {first['input']!r})"
+    return f"{source}: {'.'.join([section, *where])}: {first['msg'].lower()} (got {hide(repr(first['input']))})"
 
 
 def describe(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, str]]:
@@ -173,6 +173,12 @@ def describe(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, st
 
 def _default(info: FieldInfo) -> Any:
     return info.get_default(call_default_factory=True, validated_data={})
+
+
+def hide(text: str) -> str:
+    """A setting as it may be shown: the secrets inside wallet lines and addresses become asterisks."""
+    text = re.sub(r"\b(secret|key|rune|macaroon|password|token)=(?!@)[^&\s\"']+", r"\1=**********", text)
+    return re.sub(r"://[^/@\s\"']+@", "://**********@", text)
 
 
 def toml_value(value: Any) -> str:

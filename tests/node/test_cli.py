@@ -55,6 +55,25 @@ def test_a_wrong_setting_is_one_line_and_nothing_is_written(tmp_path: Path) -> N
     assert (tmp_path / "timmy.toml").read_text() == before
 
 
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("nwc:nostr+walletconnect://ab?relay=wss://x&secret=c0ffee", "secret=**********"),
+        ("lnbits:https://x.example?key=c0ffee", "key=**********"),
+        ("lnd:https://x.example:8080?key=@/c0ffee/admin.macaroon&cert=/x", "key=@/"),
+    ],
+)
+def test_secrets_of_settings_come_from_stdin_and_are_never_shown(tmp_path: Path, line: str, shown: str) -> None:
+    command = [sys.executable, "-m", "node.cli", "config", "set", "wallet.backend", "-", "--data", str(tmp_path)]
+    done = subprocess.run(command, input=line + "\n", capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stderr
+    assert line in (tmp_path / "timmy.toml").read_text()
+    said = done.stdout + timmy("config", "show", data=tmp_path).stdout
+    said += timmy("config", "show", "--json", data=tmp_path).stdout
+    assert said.count(shown) == 3
+    assert "@" in shown or "c0ffee" not in said
+
+
 def test_the_words_of_strangers_neither_break_nor_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.table import Table
 
