@@ -178,7 +178,7 @@ def _default(info: FieldInfo) -> Any:
 def hide(text: str) -> str:
     """A setting as it may be shown: the secrets inside wallet lines and addresses become asterisks."""
     text = re.sub(r"\b(secret|key|rune|macaroon|password|token)=(?!@)[^&\s\"']+", r"\1=**********", text)
-    return re.sub(r"://[^/@\s\"']+@", "://**********@", text)
+    return re.sub(r"://[^/?@\s\"']+@", "://**********@", text)
 
 
 def toml_value(value: Any) -> str:
