@@ -159,7 +159,7 @@ async def login(site: Site, request: web.Request) -> web.StreamResponse:
         if who != (site.data / "keys" / "owner.pub").read_text().strip():
             raise Forbidden("This key is not the owner's of this node.")
         answer = json_response({"operator": True})
-    site.sessions.open(answer, secure=request.secure)
+    site.sessions.open(answer, secure=request.secure or request.headers.get("X-Forwarded-Proto") == "https")
     return answer
 
 

@@ -26,6 +26,7 @@ from node.run import ready, run_until_signal, set_up_logging
 from node.settings import NodeSettings
 from wallet.settings import WalletSettings
 
+MOST_SAT = 2_100_000_000_000_000  # all there will ever be
 app = typer.Typer(no_args_is_help=False, help="The wallet service; without a command it runs.", add_completion=False)
 _BUDGET = re.compile(r"^(\d+)(?:/(day|week|month|year|ever))?$")
 _RENEWALS = {"day": "daily", "week": "weekly", "month": "monthly", "year": "yearly", "ever": "never", None: "never"}
@@ -133,7 +134,7 @@ def balance(ctx: typer.Context, data: DataOption = None, wallet: WalletOption = 
 @app.command()
 def invoice(
     ctx: typer.Context,
-    amount: Annotated[int, typer.Argument(help="Amount in sat.", min=1)],
+    amount: Annotated[int, typer.Argument(help="Amount in sat.", min=1, max=MOST_SAT)],
     memo: Annotated[str, typer.Option("--memo", help="What it is for.")] = "",
     expiry: Annotated[int, typer.Option("--expiry", help="Seconds it can be paid.")] = 3600,
     data: DataOption = None,
@@ -162,7 +163,9 @@ def pay(
     invoice: Annotated[
         str, typer.Argument(help="A BOLT 11 invoice, a Lightning address (ann@example.com) or an LNURL.")
     ],
-    amount: Annotated[int | None, typer.Argument(help="Amount in sat, for an address or LNURL.", min=1)] = None,
+    amount: Annotated[
+        int | None, typer.Argument(help="Amount in sat, for an address or LNURL.", min=1, max=MOST_SAT)
+    ] = None,
     comment: Annotated[str, typer.Option("--comment", help="A word to the payee of an address.")] = "",
     max_fee: Annotated[int | None, typer.Option("--max-fee", help="Most to pay for routing, in sat.")] = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait for the outcome.")] = 60,
@@ -457,7 +460,7 @@ def move(
     ctx: typer.Context,
     source: Annotated[str, typer.Argument(help="Account that gives.")],
     target: Annotated[str, typer.Argument(help="Account that gets; made if it is new.")],
-    amount: Annotated[int, typer.Argument(help="Amount in sat.", min=1)],
+    amount: Annotated[int, typer.Argument(help="Amount in sat.", min=1, max=MOST_SAT)],
     purpose: Annotated[str, typer.Option("--for", help="What for. The same purpose is moved once.")],
     data: DataOption = None,
     wallet: WalletOption = None,

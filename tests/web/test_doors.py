@@ -44,7 +44,10 @@ async def test_a_proof_for_another_site_signs_nobody_in(door: TestClient[Any, An
     assert (await door.post("/login", headers=foreign)).status == 403
     here = str(door.make_url("")).rstrip("/")
     own = {"Origin": here, "Authorization": proof(owner, f"{here}/login")}
-    assert (await door.post("/login", headers=own)).status == 200
+    signed_in = await door.post("/login", headers=own)
+    assert signed_in.status == 200 and not signed_in.cookies["timmy_operator"]["secure"]
+    proxied = await door.post("/login", headers=own | {"X-Forwarded-Proto": "https"})
+    assert proxied.cookies["timmy_operator"]["secure"]
 
 
 @pytest.mark.parametrize("name", ["token", "cookie"])
