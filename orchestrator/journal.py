@@ -85,6 +85,12 @@ EXPOSURE = (
     " FROM payment WHERE direction = 'out' AND party = ? AND state != 'failed'"
 )
 
+UNPROVEN = (
+    "SELECT party, sum(amount_msat + max_fee_msat) AS msat FROM payment WHERE direction = 'out' AND state != 'failed'"
+    " AND outcome != 'delivered' AND at > ?"
+    " AND party NOT IN (SELECT party FROM payment WHERE direction = 'out' AND outcome = 'delivered') GROUP BY party"
+)
+
 
 class JournalConflict(OrchestratorError):
     """An entry of this turn is written already: the caller's picture of the run is old."""
@@ -92,13 +98,17 @@ class JournalConflict(OrchestratorError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Caps beyond one run, msat. Exposure grows with what a provider has delivered for money before."""
+    """Caps beyond one run, msat. Exposure grows with what a provider has delivered for money before.
+
+    `unproven_msat` is for all those together, in 24 hours, that never delivered: a thief has many keys.
+    """
 
     daily_msat: int = 100_000_000
     exposure_msat: int = 2_000_000
     exposure_share: float = 0.2
     exposure_max_msat: int = 50_000_000
     own: frozenset[str] = frozenset()
+    unproven_msat: int = 10_000_000
 
     def exposure(self, delivered_msat: int) -> int:
         return min(self.exposure_max_msat, self.exposure_msat + int(delivered_msat * self.exposure_share))
@@ -444,6 +454,11 @@ class Journal:
             outstanding, delivered = conn.execute(EXPOSURE, (pay.provider,)).fetchone()
             if outstanding + cost > self.limits.exposure(delivered):
                 raise CapReached("too much is outstanding with this provider", *where)
+            if not delivered:
+                rows = conn.execute(UNPROVEN, (self._clock() - DAY,)).fetchall()
+                strangers = sum(row["msat"] for row in rows if row["party"] not in self.limits.own)
+                if strangers + cost > self.limits.unproven_msat:
+                    raise CapReached("too much went to sellers that never delivered here, for one day", *where)
         inserted = conn.execute(
             "INSERT OR IGNORE INTO payment VALUES (?,'out',?,?,?,?,?,?,?,?,0,'intent','','',?)",
             (

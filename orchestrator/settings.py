@@ -31,6 +31,9 @@ class OrchestratorSettings(BaseModel):
     max_runs: int = Field(8, ge=1, description="composites at once; the price rises as this fills up")
     daily: int = Field(100_000, ge=0, description="most sat spent on steps in 24 hours")
     exposure: int = Field(2_000, ge=0, description="most sat outstanding with a provider that has no record here")
+    unproven: int = Field(
+        10_000, ge=0, description="most sat in 24 hours for all sellers together that have delivered nothing yet"
+    )
     exposure_max: int = Field(50_000, ge=0, description="most sat outstanding with any provider")
     per_key: int = Field(16, ge=1, description="unfinished composites of one buyer")
 
@@ -56,4 +59,4 @@ class OrchestratorSettings(BaseModel):
         return Rules(self.margin, self.max_margin, self.loss_chance, self.insurance)
 
     def limits(self, own: frozenset[str]) -> Limits:
-        return Limits(self.daily * 1000, self.exposure * 1000, 0.2, self.exposure_max * 1000, own)
+        return Limits(self.daily * 1000, self.exposure * 1000, 0.2, self.exposure_max * 1000, own, self.unproven * 1000)

@@ -1,6 +1,7 @@
 """Money: refunds that are paid once, payments nobody can tell the outcome of, caps across runs."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,21 @@ async def test_the_daily_limit_holds_for_all_runs_together(tmp_path: Path) -> No
         assert timmy.world.spent() <= 60_000
         assert {run.phase for run in runs} <= {Phase.DELIVERED, Phase.REFUNDED}
         assert len(results(timmy)) == sum(run.phase is Phase.DELIVERED for run in runs) < 3
+
+
+async def test_a_thief_with_many_keys_gets_what_one_would(tmp_path: Path) -> None:
+    thieves = [Provider(f"thief {n}", 5100, 7_000 + n, "vanish") for n in range(40)]
+    limits = Limits(unproven_msat=40_000)
+    async with Timmy(tmp_path, [*thieves, *crowd()], limits=limits) as timmy:
+        for name in ("text", "image", "animation", "music", "video"):
+            timmy.journal.limits = replace(limits, own=limits.own | {key_of(name).public})
+            limits = timmy.journal.limits
+        for n in range(6):
+            await timmy.until_over(await timmy.sell(portraits(cache="off", seconds=1), again=n))
+        stolen = timmy.world.db.execute(
+            "SELECT coalesce(sum(moved.msat), 0) FROM invoice JOIN moved USING(hash) WHERE owner LIKE 'thief%'"
+        ).fetchone()[0]
+        assert 0 < stolen <= 40_000
 
 
 async def test_the_author_of_a_recipe_has_a_share_of_the_margin_once(tmp_path: Path) -> None:
