@@ -118,7 +118,10 @@ def main() -> None:
     gauges: dict[str, Gauge] = {}
     ends: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder, running(Path(folder) / "node") as node:
-        until(lambda: "captioned-image" in {s["recipe"] for s in node.get("/index.json")["services"] if s["alive"]}, 90)
+        until(
+            lambda: "captioned-image" in {s["recipe"] for s in node.get("/index.json")["services"] if s["price_msat"]},
+            90,
+        )
         asyncio.run(load(node, minutes, gauges, ends))
         time.sleep(3)
         sample(node, gauges)

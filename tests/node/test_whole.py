@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from node.commands.up import free_port
 from tests.whole import Node, running, until
 
 pytestmark = pytest.mark.slow
@@ -29,7 +30,8 @@ TIMMY = [sys.executable, "-m", "node.cli"]
 def on_sale(node: Node) -> bool:
     """Timmy and everyone he hires have announced themselves."""
     services = node.get("/index.json")["services"]
-    return {s["kind"] for s in services if s["alive"]} >= KINDS and RECIPE in {s["recipe"] for s in services}
+    priced = {s["recipe"] for s in services if s["price_msat"]}  # a price: Timmy has found someone for every step
+    return {s["kind"] for s in services if s["alive"]} >= KINDS and RECIPE in priced
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +113,8 @@ def test_a_relay_that_hangs_for_a_while_costs_only_time(node: Node) -> None:
 
 def test_power_cut(tmp_path: Path) -> None:
     """Everything is killed at once, also the buyer; after a new start both ends come to the same end."""
-    with contextlib.suppress(AssertionError), running(tmp_path / "node") as node:
+    port = str(free_port("127.0.0.1"))  # links and requests name it: a node keeps its address
+    with contextlib.suppress(AssertionError), running(tmp_path / "node", "--port", port) as node:
         until(lambda: on_sale(node), 60)
         buying = Buying(node, "a mill by the river")
         buying.wait_for_run()
@@ -119,7 +122,7 @@ def test_power_cut(tmp_path: Path) -> None:
         pids = [node.pid(part) for part in ("relay", "wallet", "text", "image", "speech", "video", "orchestrator")]
         for pid in [node.process.pid, *pids]:
             os.kill(pid, signal.SIGKILL)
-    with running(tmp_path / "node") as node:
+    with running(tmp_path / "node", "--port", port) as node:
         until(lambda: on_sale(node), 60)
         node.timmy("jobs", "--resume")
         bought = node.json("jobs")[0]
