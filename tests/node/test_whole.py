@@ -84,7 +84,9 @@ def check_end(node: Node, bought: dict[str, Any]) -> None:
     run = until(lambda: (r := newest_run(node))["state"] in ("delivered", "refunded", "cancelled") and r, 120)
     if bought["state"] == "delivered":
         assert run["state"] == "delivered"
-        assert bought["spent_msat"] == run["received_msat"] > 0
+        assert run["received_msat"] > 0
+        # A buyer that was killed while its money was locked may not have heard yet that the lock was taken.
+        assert bought["payment"] != "settled" or bought["spent_msat"] == run["received_msat"]
     else:
         assert run["state"] in ("refunded", "cancelled"), (bought, run)
     results = [e for e in node.get(f"/job/{bought['id']}.json")["events"] if e["kind"] == 6260]
