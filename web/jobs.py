@@ -34,7 +34,7 @@ async def job(site: Site, request: web.Request) -> web.StreamResponse:
     if asked is None:
         raise NotFound("This relay knows no job of that name. It may have been asked elsewhere, or been deleted.")
     provider = asked.first("p") or ""
-    service = site.shelf.of(provider, asked.kind)
+    service = site.shelf.ordered(asked)
     run = await site.runs.of(job_id)
     own = _run(run, public=not asked.tagged("encrypted"))
     story = _story(events, asked, provider)

@@ -5,9 +5,10 @@ from typing import Any
 
 from aiohttp import web
 
-from market.kinds import JOB_COMPOSITE, JOB_KINDS
+from market.kinds import ANNOUNCEMENT, JOB_COMPOSITE, JOB_KINDS
 from market.review import Review, Verdict
 from nostr import nip19
+from nostr.filter import Filter
 from orchestrator.errors import RecipeError
 from orchestrator.recipe import from_event
 from web.app import Site
@@ -59,6 +60,9 @@ async def service(site: Site, request: web.Request) -> web.StreamResponse:
             raise NotFound("This key sells nothing that this relay knows of.")
         raise web.HTTPFound(f"/service/{nip19.npub(pubkey)}/{kinds[0]}")
     found = site.shelf.of(pubkey, int(number), request.query.get("d"))
+    if found is None:
+        await site.shelf.look(Filter(kinds=[ANNOUNCEMENT], authors=[pubkey]))
+        found = site.shelf.of(pubkey, int(number), request.query.get("d"))
     if found is None:
         raise NotFound("This service has not announced itself on this relay.")
     reviews = [_review(site, review, verdict) for review, verdict in site.scores.reviews(pubkey)]

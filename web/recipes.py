@@ -1,14 +1,16 @@
 """Recipes: the list, one of them as a graph with its costs, and the editor's type check."""
 
+import contextlib
 from typing import Any
 
 import orjson
 from aiohttp import web
 from markupsafe import Markup
 
-from market.kinds import JOB_COMPOSITE, JOB_KINDS
+from market.kinds import JOB_COMPOSITE, JOB_KINDS, RECIPE
 from nostr import nip19
-from nostr.event import Event
+from nostr.event import Event, is_hex
+from nostr.filter import Filter
 from orchestrator.errors import RecipeError
 from orchestrator.price import Line, Rules, expectation, simulate
 from orchestrator.recipe import Recipe, from_event
@@ -41,7 +43,7 @@ async def index(site: Site, request: web.Request) -> web.StreamResponse:
 
 
 async def recipe(site: Site, request: web.Request) -> web.StreamResponse:
-    event = _find(site, request.match_info["address"])
+    event = await _find(site, request.match_info["address"])
     try:
         made = from_event(event)
     except RecipeError as error:
@@ -91,7 +93,7 @@ def _margins(site: Site, recipe: Recipe) -> list[dict[str, Any]]:
         foreign = best is None or best.pubkey not in site.scores.own  # our own workers give the money back
         price = best.price_msat if best is not None and best.price_msat is not None else step.max_msat
         count = step.most if step.each else 1
-        lines.append(Line(name, step.kind, count, price, chance, step.tries, step.buy, foreign, step.optional))
+        lines.append(Line(name, step.kind, count, price, chance, step.tries, step.buy, foreign, recipe.dispensable(name)))
     runs = simulate(lines, Rules(), recipe.d)
     expected, chance = expectation(lines)
     made = []
@@ -111,7 +113,7 @@ async def edit(site: Site, request: web.Request) -> web.StreamResponse:
     """A new recipe, or a fork of the one in `?from=`."""
     source, parent = EXAMPLE, None
     if "from" in request.query:
-        event = _find(site, request.query["from"])
+        event = await _find(site, request.query["from"])
         source = orjson.dumps(orjson.loads(event.content), option=orjson.OPT_INDENT_2).decode()
         parent = event.address
     kinds = [(kind, known.title) for kind, known in JOB_KINDS.items() if kind != JOB_COMPOSITE]
@@ -154,19 +156,30 @@ EXAMPLE = """{
 }"""
 
 
-def _find(site: Site, text: str) -> Event:
-    address = text
-    if text.startswith("naddr1"):
-        try:
-            _, value = nip19.decode(text)
-        except nip19.InvalidNip19:
-            raise NotFound("That is not the address of a recipe.") from None
-        if isinstance(value, nip19.Address):
-            address = f"{value.kind}:{value.pubkey}:{value.d}"
+async def _find(site: Site, text: str) -> Event:
+    """The recipe of an `naddr1...` or a `35990:<pubkey>:<name>`."""
+    kind, pubkey, d = _parts(text)
+    address = f"{kind}:{pubkey}:{d}"
+    if site.shelf.recipe(address) is None and kind == RECIPE:
+        await site.shelf.look(Filter(kinds=[RECIPE], authors=[pubkey], tags={"d": [d]}))
     event = site.shelf.recipe(address)
     if event is None:
         raise NotFound("This relay does not have that recipe.")
     return event
+
+
+def _parts(address: str) -> tuple[int, str, str]:
+    if address.startswith("naddr1"):
+        with contextlib.suppress(nip19.InvalidNip19):
+            _, value = nip19.decode(address)
+            if isinstance(value, nip19.Address):
+                return value.kind, value.pubkey, value.d
+    else:
+        kind, _, rest = address.partition(":")
+        pubkey, colon, d = rest.partition(":")
+        if kind == str(RECIPE) and is_hex(pubkey, 64) and colon:
+            return RECIPE, pubkey, d
+    raise NotFound("That is not the address of a recipe.")
 
 
 def _naddr(event: Event) -> str:

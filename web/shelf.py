@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import statistics
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,7 @@ from market.reputation import Score
 from market.tags import parse_hex64
 from nostr import nip19
 from nostr.clock import Clock, system_clock
+from nostr.errors import NostrError
 from nostr.event import Event
 from nostr.filter import Filter
 from nostr.pool import Pool
@@ -193,6 +194,15 @@ class Shelf:
             with contextlib.suppress(MarketError):
                 self.take(event)
 
+    async def look(self, *filters: Filter) -> None:
+        """Ask the relay now: whoever has just published sees it, even if the subscription has not brought it yet."""
+        if self.pool is None:
+            return
+        with contextlib.suppress(NostrError, TimeoutError):
+            for event in await self.pool.fetch(*filters, timeout=2):
+                with contextlib.suppress(MarketError):
+                    self.take(event)
+
     def take(self, event: Event) -> None:
         """File one event. Order does not matter; older versions never replace newer ones."""
         if event.kind in (ANNOUNCEMENT, RECIPE) and _length(event) > LONGEST:
@@ -274,6 +284,15 @@ class Shelf:
             if announcement.pubkey == pubkey and kind in announcement.kinds and d in (None, announcement.d):
                 return self._service(announcement, kind)
         return None
+
+    def ordered(self, request: Event) -> Service | None:
+        """The service that a request is addressed to: a seller may offer several of one kind."""
+        pubkey, names = request.first("p") or "", set(request.values("a"))
+        mine = [a for a in self._standing() if a.pubkey == pubkey and request.kind in a.kinds]
+        wanted = _recipe_tag(request.tags)
+        made = [self._service(announcement, request.kind) for announcement in mine]
+        exact = [s for s in made if s.announcement.address in names or (wanted and s.recipe == wanted)]
+        return next(iter(exact or made), None)
 
     def by_recipe(self, name: str) -> list[Service]:
         return [
@@ -365,7 +384,11 @@ def _request(result: Event) -> dict[str, Any]:
 def _recipe_of(request: dict[str, Any]) -> str:
     """Which recipe a composite was ordered by; "" for everything else."""
     tags = request.get("tags")
-    for tag in tags if isinstance(tags, list) else []:
-        if isinstance(tag, list) and len(tag) > 2 and tag[:2] == ["param", "recipe"]:
+    return _recipe_tag(tags if isinstance(tags, list) else [])
+
+
+def _recipe_tag(tags: Iterable[Any]) -> str:
+    for tag in tags:
+        if isinstance(tag, list | tuple) and len(tag) > 2 and tuple(tag[:2]) == ("param", "recipe"):
             return str(tag[2])
     return ""
