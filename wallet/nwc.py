@@ -41,6 +41,7 @@ _LAST_LOOK = 2.0  # seconds that one look-up gets after the time of a payment is
 _LOOK = (0.5, 1, 2, 4, 8)  # seconds between look-ups of a payment without an outcome
 _SKEW = 3900  # seconds the clock of the service may be off
 _POLL = 10.0
+_TOLD, _FRESH = 2.0, 60  # seconds for which a notification answers the look-up it causes, and its own age at most
 _NETWORKS = {"mainnet": "bitcoin", "bitcoin": "bitcoin", "testnet": "testnet", "signet": "signet", "regtest": "regtest"}
 
 
@@ -70,6 +71,7 @@ class NwcWallet:
         self._info = WalletInfo("", self.caps)
         self._pending: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._news: list[asyncio.Queue[str]] = []
+        self._told: dict[str, tuple[float, Invoice]] = {}
         self._reader: asyncio.Task[None] | None = None
         self._subscription: Any = None
 
@@ -220,8 +222,17 @@ class NwcWallet:
             return
         payment_hash = told.get("payment_hash")
         if body.get("notification_type") in ("payment_received", "hold_invoice_accepted") and payment_hash:
+            self._remember(event, told)
             for queue in self._news:
                 queue.put_nowait(str(payment_hash))
+
+    def _remember(self, event: Event, told: Mapping[str, Any]) -> None:
+        """A fresh notification is the service's signed word, like an answer: who looks it up at once need not ask."""
+        now = asyncio.get_running_loop().time()
+        self._told = {name: kept for name, kept in self._told.items() if now - kept[0] < _TOLD}
+        invoice = self._invoice(told) if self._news and self.clock() - event.created_at < _FRESH else None
+        if invoice is not None and invoice.state in (InvoiceState.SETTLED, InvoiceState.ACCEPTED):
+            self._told[invoice.payment_hash] = now, invoice
 
     def _open(self, event: Event) -> dict[str, Any] | None:
         scheme = nip47.NIP04 if nip04.looks_like(event.content) else nip47.NIP44
@@ -396,6 +407,9 @@ class NwcWallet:
         return PayResult(Outcome.SETTLED, payment_hash, preimage, _number(result, "fees_paid"))
 
     async def lookup_invoice(self, payment_hash: str) -> Invoice | None:
+        at, told = self._told.pop(payment_hash, (0.0, None))
+        if told is not None and asyncio.get_running_loop().time() - at < _TOLD:
+            return told
         try:
             result = await self.call("lookup_invoice", {"payment_hash": payment_hash, "type": "incoming"})
         except NwcError as error:
