@@ -40,9 +40,6 @@ log = logging.getLogger("dvms.cashier")
 POLL_SECONDS: Final = 10
 POLL_BUSY_SECONDS: Final = 3  # while a bill waits
 LISTEN_AGAIN: Final = (1, 5, 15)
-_LOOK_BACK: Final = 120  # seconds before the start that the first list covers
-_OVERLAP: Final = 5  # seconds that every later list covers twice
-_PAGE: Final = 500
 RETRIES: Final = (5, 15, 60, 300, 900, 3600)
 LEAST_FEE_MSAT: Final = 1_000
 
@@ -89,15 +86,12 @@ class Cashier:
         clock: Clock,
         *,
         on_paid: Callable[[Invoice], Awaitable[None]],
-        open_holds: Callable[[], Awaitable[list[str]]],
-        bills_wait: Callable[[], Awaitable[bool]],
+        unpaid: Callable[[], Awaitable[list[str]]],
         resolve: Resolve,
     ) -> None:
         self._door, self._db, self._clock = door, db, clock
-        self._on_paid, self._open_holds, self._bills_wait, self._resolve = on_paid, open_holds, bills_wait, resolve
+        self._on_paid, self._unpaid, self._resolve = on_paid, unpaid, resolve
         self._wake_refunds = asyncio.Event()
-        self._since = clock() - _LOOK_BACK
-        self._listed: set[str] = set()  # of the last list, as far as the next one will repeat it
         self._may_hold = True
 
     async def run(self) -> None:
@@ -196,29 +190,16 @@ class Cashier:
             await self._on_paid(invoice)
 
     async def _poll(self) -> None:
-        """Hints may be lost while we or the wallet are away: ask for what was settled since, and for every lock."""
+        """Hints may be lost while we or the wallet are away: ask for some of the open bills now and then."""
         while True:
+            bills = await self._unpaid()
             try:
-                wallet = await self._door()
-                await self._reconcile(wallet)
-                await asyncio.gather(*(self._ask(wallet, one) for one in await self._open_holds()))
+                if bills:
+                    wallet = await self._door()
+                    await asyncio.gather(*(self._ask(wallet, one) for one in bills))
             except WalletError as error:
                 log.debug("wallet is away: %s", error)
-            await asyncio.sleep(POLL_BUSY_SECONDS if await self._bills_wait() else POLL_SECONDS)
-
-    async def _reconcile(self, wallet: Wallet) -> None:
-        """Everything the wallet has settled since the last look."""
-        while True:
-            page = await wallet.list_settled(self._since, _PAGE)
-            fresh = [invoice for invoice in page if invoice.payment_hash not in self._listed]
-            await asyncio.gather(*(self._on_paid(invoice) for invoice in fresh))
-            newest = max((invoice.settled_at or 0 for invoice in page), default=0)
-            self._listed = {one.payment_hash for one in page if (one.settled_at or 0) >= newest - _OVERLAP}
-            if newest - _OVERLAP <= self._since:
-                return
-            self._since = newest - _OVERLAP
-            if len(page) < _PAGE:
-                return
+            await asyncio.sleep(POLL_BUSY_SECONDS if bills else POLL_SECONDS)
 
     # Money going back.
 

@@ -23,6 +23,7 @@ from wallet.msat import show
 log = logging.getLogger("dvms.endings")
 
 TRY_AGAIN: Final = 5  # seconds until a lock is released or taken once more
+LATE: Final = 600  # seconds after which no payment of a bill that is over is on its way any more
 
 
 class Endings:
@@ -49,7 +50,7 @@ class Endings:
             State.EXPIRED,
             reason=reason,
             answers=[self._error(request, sale.relays, reason)],
-            due_at=self._clock() if sale.means is Means.HOLD else None,
+            due_at=self._last_look(sale),
         )
 
     async def cancel_unpaid(self, sale: Sale, request: JobRequest) -> Sale | None:
@@ -59,8 +60,14 @@ class Endings:
             State.CANCELLED,
             reason=CANCELLED_BY_CUSTOMER,
             answers=[self._error(request, sale.relays, CANCELLED_BY_CUSTOMER)],
-            due_at=self._clock() if sale.means is Means.HOLD else None,
+            due_at=self._last_look(sale),
         )
+
+    def _last_look(self, sale: Sale) -> int | None:
+        """When a bill that ended unpaid is looked at again: a lock is released at once, a payment may have crossed."""
+        if sale.bill_until is None:
+            return None
+        return self._clock() if sale.means is Means.HOLD else max(sale.bill_until, self._clock()) + LATE
 
     async def fail(
         self,

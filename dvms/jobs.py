@@ -352,18 +352,12 @@ class SqliteJobs:
         rows = await self._db.fetch("SELECT DISTINCT owner FROM jobs WHERE state = ?", (State.RUNNING,))
         return {row["owner"] for row in rows}
 
-    async def open_holds(self) -> list[str]:
-        """Payment hashes of bills that wait for a locked payment, newest first."""
+    async def unpaid(self, limit: int = 20) -> list[str]:
+        """Payment hashes of some bills that wait for their money: any of them, so that none waits for the others."""
         rows = await self._db.fetch(
-            "SELECT payment_hash FROM jobs WHERE state = ? AND means = ? ORDER BY heard_at DESC LIMIT 20",
-            (State.BILLED, Means.HOLD),
+            "SELECT payment_hash FROM jobs WHERE state = ? ORDER BY random() LIMIT ?", (State.BILLED, limit)
         )
         return [row["payment_hash"] for row in rows]
-
-    async def bills_wait(self) -> bool:
-        """True while somebody may be paying a bill."""
-        row = await self._db.fetch_one("SELECT 1 FROM jobs WHERE state = ? LIMIT 1", (State.BILLED,))
-        return row is not None
 
     async def in_state(self, states: Collection[State], limit: int = 1000) -> list[Sale]:
         marks = ", ".join("?" * len(states))

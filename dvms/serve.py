@@ -203,8 +203,7 @@ def _assemble(
         db,
         clock,
         on_paid=paid,
-        open_holds=jobs.open_holds,
-        bills_wait=jobs.bills_wait,
+        unpaid=jobs.unpaid,
         resolve=AddressBook(pool).invoice,
     )
     shelf = FileShelf(settings.blossom or [own_files(pool.relays)] if pool.relays else settings.blossom, key, clock)

@@ -242,6 +242,8 @@ class Shift:
                 await worker.take_and_deliver(sale)
             case State.FAILED | State.EXPIRED | State.CANCELLED if sale.means is Means.HOLD:
                 await endings.release(sale)
+            case State.EXPIRED | State.CANCELLED if sale.payment_hash is not None:
+                await self._look_once_more(sale)
             case _:
                 await worker.parts.jobs.move(sale.id, (sale.state,), sale.state)
         worker.parts.outbox.wake()
@@ -264,6 +266,19 @@ class Shift:
         else:
             due = sale.bill_until + BILL_GRACE
             await worker.parts.jobs.move(sale.id, (State.BILLED,), State.BILLED, due_at=due)
+
+    async def _look_once_more(self, sale: Sale) -> None:
+        """Whether a bill was paid after all while nobody heard of it."""
+        worker, jobs = self._worker, self._worker.parts.jobs
+        assert sale.payment_hash is not None
+        try:
+            invoice = await worker.parts.cashier.look_up(sale.payment_hash)
+        except WalletError:
+            await jobs.move(sale.id, (sale.state,), sale.state, due_at=worker.parts.clock() + 10 * BILL_GRACE)
+            return
+        if invoice is not None and invoice.state is InvoiceState.SETTLED:
+            await worker.payment(invoice)
+        await jobs.move(sale.id, (sale.state,), sale.state)
 
     async def _take_early(self, sale: Sale) -> None:
         """A lock must not last for minutes: take the payment now. A failure is then paid back instead of released."""

@@ -44,6 +44,7 @@ from wallet.msat import show
 
 log = logging.getLogger("dvms.worker")
 
+UNBILLED: Final = (State.HEARD, State.PRICED)
 ATTEMPTS: Final = 3  # a job that took the host down this often is given up
 PREPARED: Final = 256  # jobs kept ready in memory; others are read again when their turn comes
 PREPARING: Final = 16  # requests whose inputs are read at once
@@ -85,7 +86,7 @@ class Worker:
         self.trusted: Collection[str] = frozenset()
         self.queue_news = asyncio.Event()  # set when a job was paid
         self.live = False  # stored requests are through; what comes now is being asked now
-        self._prepared: OrderedDict[str, Job[Any]] = OrderedDict()
+        self._prepared: OrderedDict[str, tuple[JobRequest, Job[Any]]] = OrderedDict()
         self._running: dict[str, asyncio.Event] = {}
         self._doors: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._preparing = asyncio.Semaphore(PREPARING)
@@ -165,7 +166,7 @@ class Worker:
         price = parts.service.price_msat(job, self.price_msat)
         if request.bid_msat is not None and request.bid_msat < price:
             raise Refused(f"this costs {show(price)}, your bid was {show(request.bid_msat)}")
-        self._prepared[sale.id] = job
+        self._prepared[sale.id] = request, job
         if len(self._prepared) > PREPARED:
             self._prepared.popitem(last=False)
         fields: dict[str, Any] = {"price_msat": price, "bill_msat": max(price, prepayment(request))}
@@ -179,7 +180,7 @@ class Worker:
                 return await self._pay(sale, Means.CREDIT, fields, [Booking("job", -price)])
             except NoCredit:  # another job of the same customer was quicker
                 pass
-        return await parts.jobs.move(sale.id, (State.HEARD,), State.PRICED, **fields)
+        return replace(sale, state=State.PRICED, **fields)
 
     async def _pay(
         self, sale: Sale, means: Means, fields: dict[str, Any], bookings: Sequence[Booking] = ()
@@ -235,6 +236,7 @@ class Worker:
             expiry = min(expiry, sale.expires_at - now)
             if expiry < SHORTEST_BILL:
                 raise Refused("the request expires before it could be paid")
+        price: dict[str, Any] = {"price_msat": sale.price_msat, "bill_msat": sale.bill_msat}
         hold = parts.settings.hold == "auto" and sale.bill_msat == sale.price_msat
         words = f"{parts.service.name}: job {sale.id[:8]}"
         try:
@@ -243,7 +245,7 @@ class Worker:
             log.warning("job %s: no bill yet: %s", sale.id[:8], error)
             if now - sale.heard_at > BILL_PATIENCE:
                 raise Refused("this service can't reach its wallet: try again later") from None
-            return await parts.jobs.move(sale.id, (State.PRICED,), State.PRICED, due_at=now + TRY_AGAIN)
+            return await parts.jobs.move(sale.id, UNBILLED, State.PRICED, due_at=now + TRY_AGAIN, **price)
         prepaid = sale.bill_msat - sale.price_msat
         message = f"{show(sale.bill_msat)}, payable for {expiry // 60 or 1} min"
         message += f"; {show(prepaid)} of it stay as your credit" if prepaid else ""
@@ -254,7 +256,7 @@ class Worker:
         )  # fmt: skip
         means = Means.HOLD if bill.preimage else Means.INVOICE
         return await parts.jobs.move(
-            sale.id, (State.PRICED,), State.BILLED, answers=[Answer(answer, sale.relays)], bolt11=bill.bolt11,
+            sale.id, UNBILLED, State.BILLED, answers=[Answer(answer, sale.relays)], **price, bolt11=bill.bolt11,
             payment_hash=bill.payment_hash, preimage=bill.preimage, means=means,
             bill_until=bill.expires_at, due_at=bill.expires_at + BILL_GRACE,
         )  # fmt: skip
@@ -292,13 +294,13 @@ class Worker:
     async def work(self, sale: Sale) -> None:
         """Do one claimed job and deliver it, or end it. Never raises for the job's sake."""
         parts = self.parts
-        request = JobRequest.parse(sale.event, parts.key)
+        request, job = self._prepared.pop(sale.id, None) or (JobRequest.parse(sale.event, parts.key), None)
         stop = self._running[sale.id] = asyncio.Event()
         out = parts.folder / sale.id / "out"
         try:
             if parts.service.heavy and sale.attempts > ATTEMPTS:
                 raise ServiceError("the work broke off several times")
-            job = self._prepared.pop(sale.id, None) or await self._prepare(sale, request, quiet=QUIET_SECONDS)
+            job = job or await self._prepare(sale, request, quiet=QUIET_SECONDS)
             if parts.service.heavy or out.exists():
                 _empty(out)
             seconds = float(parts.service.deadline or parts.settings.job_seconds)

@@ -200,9 +200,19 @@ async def test_a_bill_that_nobody_pays_expires(tmp_path, relay, customer, bank, 
         assert "not paid in time" in said[-1].message
 
 
-async def test_money_that_comes_after_the_end_goes_back(tmp_path, relay, customer, bank):
-    purse = Purse(bank, hold=False, balance_msat=0)
-    async with a_worker("Echo", tmp_path, relay, wallet=purse, price=21) as running:
+class MutePurse(Purse):
+    """A wallet that tells nobody of what it was paid."""
+
+    async def settled(self):
+        await asyncio.Event().wait()
+        yield ""
+
+
+@pytest.mark.parametrize("kind_of_purse", [Purse, MutePurse])
+async def test_money_that_comes_after_the_end_goes_back(tmp_path, relay, customer, bank, monkeypatch, kind_of_purse):
+    monkeypatch.setattr("dvms.endings.LATE", 0)
+    purse = kind_of_purse(bank, hold=False, balance_msat=0)
+    async with a_worker("Echo", tmp_path, relay, wallet=purse, price=21, bill_seconds=5) as running:
         request = await customer.send(5050, "x", to=running.key.public)
         bill = (await customer.hears(request, until=("payment-required",), pay=False))[-1]
         await customer.cancels(request)
