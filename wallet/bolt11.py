@@ -12,6 +12,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from coincurve import PrivateKey, PublicKey
 
@@ -96,8 +97,11 @@ class Bolt11:
 def decode(text: str) -> Bolt11:
     """Read an invoice, upper or lower case, with or without `lightning:`. Raises InvalidInvoice."""
     text = text.strip()
-    if text[:10].lower() == "lightning:":
-        text = text[10:]
+    return _decode(text[10:] if text[:10].lower() == "lightning:" else text)
+
+
+@lru_cache(maxsize=1024)  # whoever gets, shows, pays and looks up an invoice reads it each time, signature and all
+def _decode(text: str) -> Bolt11:
     hrp, words = _bech32(text)
     network, amount = _human_readable(hrp)
     if len(words) < 7 + _SIGNATURE_WORDS:
