@@ -50,7 +50,7 @@ from orchestrator.purchase import owed, pay_what_is_owed, take_in
 from orchestrator.run import Artefact, Entry, Phase, Run, State, opened
 from orchestrator.sealed import SCHEME
 from orchestrator.turn import Turn, ask_effect, check_effect, fetch_effect, pay_effect, withdraw
-from orchestrator.units import failure, hear_judges, next_wake, over, press_unit
+from orchestrator.units import failure, hear_judges, needed, next_wake, over, press_unit, replace_failed
 from orchestrator.values import Unresolved, items_of
 
 
@@ -178,17 +178,20 @@ def _press_on(turn: Turn) -> None:
     if turn.run.phase is not Phase.RUNNING:
         return
     for name in turn.run.recipe.order:
+        for need in turn.run.recipe.needs[name]:
+            replace_failed(turn, need)
         _open_units(turn, name)
         for unit in turn.run.units_of(name):
             hear_judges(turn, unit)
             press_unit(turn, turn.unit(unit))
+    replace_failed(turn, turn.run.recipe.output)
     _finish_or_fail(turn)
 
 
 def _open_units(turn: Turn, name: str) -> None:
     """Give a step its units once all it needs is there."""
     run = turn.run
-    if name in run.fans or not all(over(run, need) for need in run.recipe.needs[name]):
+    if name in run.fans or not needed(run, name) or not all(over(run, need) for need in run.recipe.needs[name]):
         return
     if any(failure(run, need) for need in run.recipe.needs[name]):
         return
@@ -206,7 +209,7 @@ def _finish_or_fail(turn: Turn) -> None:
     if failed:
         _fail(turn, failed)
     elif (
-        all(over(run, name) for name in run.recipe.order)
+        all(over(run, name) or not needed(run, name) for name in run.recipe.order)
         and not owed(run)
         and not any(attempt.unsettled for _, attempt in run.attempts if attempt.state is State.ACCEPTED)
     ):

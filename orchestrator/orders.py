@@ -8,7 +8,7 @@ inputs). The buyer's key and the composite's price are not in them.
 from collections.abc import Sequence
 
 from market.job import JobRequest
-from market.kinds import DELETION
+from market.kinds import DELETION, JOB_HUMAN
 from nostr.event import Event
 from orchestrator.effects import Draft
 from orchestrator.run import Attempt, Candidate, Run, Unit
@@ -26,7 +26,10 @@ def order_draft(run: Run, unit: Unit, provider: Candidate, cap_msat: int, *, att
         tags.append(
             ("i", given.value, given.type, "", given.marker) if given.marker else ("i", given.value, given.type)
         )
-    tags += [("param", name, value) for name, value in params_of(run, unit).items()]
+    params = params_of(run, unit)
+    if doc.kind == JOB_HUMAN:  # people see before they claim how long they have: a little less than we wait
+        params.setdefault("seconds", str(max(1, doc.seconds - min(60, doc.seconds // 10))))
+    tags += [("param", name, value) for name, value in params.items()]
     if "*" not in doc.out.mime:
         tags.append(("output", doc.out.mime))
     tags.append(("bid", str(cap_msat)))

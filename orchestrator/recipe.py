@@ -43,15 +43,24 @@ class Out(_Part):
 
 
 class Judge(_Part):
-    """Another service or a person who looks at the artefact before it is accepted (gate G2)."""
+    """Another service or a person who looks at the artefact before it is accepted (gate G2).
+
+    yes-no  each artefact by itself: yes passes
+    score   each by itself, 0 to 10: `least` passes, and `pick: best` takes the highest
+    rank    all of `buy` beside each other, once: `pick: best` takes the first
+    """
 
     kind: int = Field(
         default=5820, ge=5000, le=5999, description="Job kind of the judge: 5820 a person, 5050 a text model."
     )
-    ask: str = Field(min_length=1, max_length=500, description="The question; the answer must begin with yes or no.")
+    ask: str = Field(
+        min_length=1, max_length=500, description="The question. The answer begins with yes or no, a number, or 2 1 3."
+    )
+    form: Literal["yes-no", "score", "rank"] = Field(default="yes-no", description="What kind of answer is asked for.")
+    least: int = Field(default=6, ge=0, le=10, description="With form score: what passes.")
     max_msat: Amount = Field(default=10_000, description="Most to pay for one verdict, msat.")
     seconds: int = Field(default=600, ge=5, le=86400, description="How long to wait for the verdict.")
-    optional: bool = Field(default=True, description="True: no verdict in time counts as yes.")
+    optional: bool = Field(default=True, description="True: without a verdict in time, the other gates decide.")
 
 
 class Gate(_Part):
@@ -99,6 +108,11 @@ class StepDoc(_Part):
         default="first", description="Of several: the first good one, or the best by its gates."
     )
     optional: bool = Field(default=False, description="The composite is delivered without it if need be.")
+    instead: str | None = Field(
+        default=None,
+        description="What takes its place where nobody delivered it: a reference to a text, or to a step."
+        " A step that is named by nothing else is a spare: it is bought only then.",
+    )
     p: list[str] = Field(default=[], max_length=16, description="Only these providers (hex or npub).")
     cache: Literal["buyer", "public", "off"] = Field(
         default="buyer", description="Who may be served from an earlier run."
@@ -109,9 +123,9 @@ class StepDoc(_Part):
         judge = self.gate.judge
         assert judge is not None
         kind = "text" if self.out.mime.startswith("text/") or self.out.mime == "application/json" else "url"
+        question = [[judge.ask, "text"]] if judge.form != "rank" else []  # whoever ranks numbers the inputs
         return StepDoc(
-            kind=judge.kind, i=[["$artefact", kind], [judge.ask, "text"]],
-            param={"form": "yes-no", "title": judge.ask[:100]},
+            kind=judge.kind, i=[["$artefact", kind], *question], param={"form": judge.form, "title": judge.ask[:200]},
             max_msat=judge.max_msat, seconds=judge.seconds, tries=1, cache="off",
         )  # fmt: skip
 
@@ -175,11 +189,15 @@ def literal(text: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A checked recipe. `order` lists the steps so that each comes after what it needs."""
+    """A checked recipe. `order` lists the steps so that each comes after what it needs.
+
+    `spares` are the steps that only stand in for others (`instead`).
+    """
 
     doc: Document
     order: tuple[str, ...]
     needs: Mapping[str, frozenset[str]]
+    spares: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, source: str | bytes | Mapping[str, Any]) -> "Recipe":
@@ -206,10 +224,11 @@ class Recipe:
         }
         from orchestrator.typecheck import type_problems
 
-        problems = list(type_problems(doc, needs))
+        spares = spare_steps(doc, needs)
+        problems = list(type_problems(doc, needs, spares))
         if problems:
             raise RecipeError(problems)
-        return cls(doc, tuple(_sorted(needs)), needs)
+        return cls(doc, tuple(_sorted(waits_for(doc, needs, spares))), needs, spares)
 
     @property
     def d(self) -> str:
@@ -229,6 +248,10 @@ class Recipe:
     @property
     def output_mime(self) -> str:
         return self.steps[self.output].out.mime
+
+    def dispensable(self, name: str) -> bool:
+        """Whether the composite can be sold while nobody offers this step."""
+        return self.steps[name].optional or self.steps[name].instead is not None or name in self.spares
 
     def dumps(self) -> str:
         """The document as compact JSON, defaults left out: the content of its event."""
@@ -273,8 +296,42 @@ class Recipe:
         return self.check_inputs(given)
 
 
+def stand_in(step: StepDoc) -> Ref | None:
+    """What takes the place of a step that nobody delivered."""
+    return Ref.read(step.instead)
+
+
+def spare_steps(doc: Document, needs: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """Steps that are named by `instead` and by nothing else."""
+    used = frozenset().union(*needs.values())
+    named = {ref.root for step in doc.steps.values() if (ref := stand_in(step))}
+    output = Ref.read(doc.output)
+    return frozenset(named & doc.steps.keys() - used - ({output.root} if output else set()))
+
+
+def stand_ins(doc: Document, name: str) -> list[str]:
+    """The steps that follow each other in place of this one, the first first."""
+    found: list[str] = []
+    while (ref := stand_in(doc.steps[name])) is not None and ref.root in doc.steps and ref.root not in found:
+        name = ref.root
+        found.append(name)
+    return found
+
+
+def waits_for(
+    doc: Document, needs: Mapping[str, frozenset[str]], spares: frozenset[str]
+) -> Mapping[str, frozenset[str]]:
+    """`needs` as an order of buying: a spare comes after the step it stands in for, and before whoever uses that."""
+    before: dict[str, frozenset[str]] = {}
+    for name, parts in needs.items():
+        substitutes = {other for part in parts for other in stand_ins(doc, part) if other != name}
+        helped = {other for other in doc.steps if name in spares and stand_ins(doc, other)[:1] == [name]}
+        before[name] = parts | substitutes | helped
+    return before
+
+
 def step_refs(step: StepDoc) -> Iterator[Ref]:
-    """Every reference of a step."""
+    """Every reference of a step but its stand-in, for which it does not wait."""
     for value in (
         step.each,
         *(entry[0] for entry in step.i),

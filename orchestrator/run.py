@@ -191,6 +191,8 @@ class Unit:
     idx: int
     attempts: tuple[Attempt, ...] = ()
     artefact: Artefact | None = None
+    of: tuple[int, ...] = ()  # of a unit that judges: the attempts it looks at
+    replaced: bool = False  # the artefact is its stand-in's: nobody delivered this one
     failed: bool = False  # no attempt is left
     reason: str = ""
     rest_until: int = 0
@@ -218,6 +220,8 @@ class Unit:
     @property
     def state(self) -> str:
         """One word for people: that of the attempt that is furthest."""
+        if self.replaced:
+            return "replaced"
         if self.failed:
             return "failed"
         if not self.attempts:
@@ -333,14 +337,15 @@ class Run:
         step = self.recipe.steps[name]
         return step.judged_by() if judges else step
 
-    def judge_of(self, unit: Unit, attempt: Attempt) -> Unit | None:
-        """The unit that judges an attempt (gate G2), once it is asked."""
-        return self.units.get((f"{unit.name}~{attempt.number}", unit.idx))
+    def judge_of(self, unit: Unit, attempt: Attempt | None = None) -> Unit | None:
+        """The unit that judges an attempt, or without one all good ones together (gate G2), once it is asked."""
+        return self.units.get((f"{unit.name}~{attempt.number if attempt else 0}", unit.idx))
 
-    def judged(self, unit: Unit) -> Artefact | None:
-        """What a judging unit looks at."""
-        name, _, number = unit.name.partition("~")
-        return self.units[name, unit.idx].attempts[int(number) - 1].artefact
+    def judged(self, unit: Unit) -> list[Artefact]:
+        """What a judging unit looks at, in its order."""
+        attempts = self.units[unit.name.partition("~")[0], unit.idx].attempts
+        found = [attempts[number - 1].artefact for number in unit.of]
+        return [artefact for artefact in found if artefact is not None]
 
     def units_of(self, name: str) -> list[Unit]:
         return [self.units[name, idx] for idx in range(self.fans.get(name, 0))]
@@ -382,7 +387,10 @@ def apply(run: Run, entry: Entry) -> Run:
         units = {(entry.step, idx): Unit(entry.step, idx) for idx in range(entry.data["count"])}
         return replace(run, units={**run.units, **units}, fans={**run.fans, entry.step: entry.data["count"]})
     key = (entry.step, entry.idx)
-    unit = Unit(*key) if entry.kind == "judging" else run.units.get(key)
+    if entry.kind == "judging":
+        of = entry.data.get("of") or [int(entry.step.partition("~")[2])]
+        return replace(run, units={**run.units, key: Unit(*key, of=tuple(of))})
+    unit = run.units.get(key)
     if unit is None:
         return run
     unit = _apply_to_unit(unit, entry) if entry.attempt == 0 else _with_attempt(unit, entry)
@@ -436,6 +444,8 @@ def _apply_to_unit(unit: Unit, entry: Entry) -> Unit:
             return replace(unit, attempts=attempts, artefact=Artefact.load(entry.data["artefact"]))
         case "failed":
             return replace(unit, failed=True, reason=entry.data["reason"])
+        case "replaced":
+            return replace(unit, failed=False, replaced=True, artefact=Artefact.load(entry.data["artefact"]))
     return unit
 
 
@@ -505,7 +515,8 @@ def _apply_to_attempt(attempt: Attempt, entry: Entry) -> Attempt:
             return replace(attempt, state=state, at=at, verdict=verdict, artefact=stored, reason=verdict.reason)
         case "judged":
             checks = (*(attempt.verdict.checks if attempt.verdict else ()), ("judge", bool(data["ok"]), data["words"]))
-            verdict = Verdict(bool(data["ok"]), checks, attempt.verdict.score if attempt.verdict else 1.0)
+            measured = attempt.verdict.score if attempt.verdict else 1.0
+            verdict = Verdict(bool(data["ok"]), checks, data.get("score", measured))
             state = State.GATED if verdict.ok else State.REJECTED
             return replace(attempt, state=state, at=at, verdict=verdict, judged=True, reason=verdict.reason)
         case "refused" | "late" | "lost" | "rejected":

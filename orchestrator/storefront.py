@@ -93,6 +93,7 @@ class Storefront:
                 ("a", event.address, self._pool.relays[0] if self._pool.relays else "", "recipe"),
                 ("e", event.id, self._pool.relays[0] if self._pool.relays else "", "recipe"),
                 ("out", recipe.output_mime),
+                ("eta", str(recipe.doc.seconds)),
             ),
         )
 

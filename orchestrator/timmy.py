@@ -105,7 +105,7 @@ class Timmy:
             ask = Ask(name, 0, 0, step.kind, step.max_msat, step.seconds, tuple(step.p))
             found = [one for one in await self._hands.candidates(ask, recipe.d) if not one.excluded]
             if not found:
-                if step.optional:
+                if recipe.dispensable(name):
                     continue
                 raise QuoteError(f"nobody sells step {name!r} (kind {step.kind}) within {show(step.max_msat)} now")
             best = found[0]
@@ -113,12 +113,13 @@ class Timmy:
                 Line(
                     step=name, kind=step.kind, count=step.most if step.each else 1, price_msat=best.price_msat,
                     chance=_chance(experience, best.pubkey, step.kind, own=best.pubkey in own), tries=step.tries,
-                    buy=step.buy, pays_for_failures=best.pubkey not in own, optional=step.optional,
+                    buy=step.buy, pays_for_failures=best.pubkey not in own, optional=recipe.dispensable(name),
                 )
             )  # fmt: skip
             if step.gate.judge is not None:
                 judge = step.gate.judge
-                lines.append(Line(f"{name}~", judge.kind, lines[-1].count, judge.max_msat, 0.9, 1, optional=True))
+                verdicts = lines[-1].count * (1 if judge.form == "rank" else step.buy)
+                lines.append(Line(f"{name}~", judge.kind, verdicts, judge.max_msat, 0.9, 1, optional=True))
         return lines
 
     async def quote(self, recipe: Recipe) -> Quote:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from market.kinds import (
     JOB_ANIMATION,
     JOB_EXTRACTION,
+    JOB_HUMAN,
     JOB_IMAGE,
     JOB_MUSIC,
     JOB_SPEECH,
@@ -18,7 +19,7 @@ from market.kinds import (
     JOB_TRANSLATION,
     JOB_VIDEO,
 )
-from orchestrator.recipe import Document, Ref, StepDoc
+from orchestrator.recipe import Document, Ref, StepDoc, stand_in, stand_ins, waits_for
 
 # What url inputs each kind can use, by marker ("" = none). A kind that is not listed takes anything.
 URL_INPUTS: Final[Mapping[int, Mapping[str, tuple[str, ...]]]] = {
@@ -28,6 +29,7 @@ URL_INPUTS: Final[Mapping[int, Mapping[str, tuple[str, ...]]]] = {
 }
 # Kinds that want at least one text input.
 TEXT_ONLY: Final = frozenset({JOB_IMAGE, JOB_MUSIC, JOB_SPEECH, JOB_SUMMARY, JOB_TRANSLATION})
+MILESTONE_MSAT: Final = 10_000_000  # a person waits for no more than this until something is paid
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +59,15 @@ class _Unfit(Exception):
     """A reference that leads nowhere; the message says why."""
 
 
-def type_problems(doc: Document, needs: Mapping[str, frozenset[str]]) -> Iterator[str]:
+def type_problems(doc: Document, needs: Mapping[str, frozenset[str]], spares: frozenset[str]) -> Iterator[str]:
     """Everything that would go wrong when the recipe runs."""
-    loop = _circular(needs)
+    order = waits_for(doc, needs, spares)
+    loop = _circular(needs) or _circular(order)
     if loop:
         yield f"steps.{loop[0]}: waits for itself through {' -> '.join(loop)}"
         return
-    for name, step in doc.steps.items():
-        yield from _step_problems(doc, name, step)
+    for name in doc.steps:
+        yield from _step_problems(doc, needs, name)
     output = Ref.read(doc.output)
     if output is None or output.path or output.root not in doc.steps:
         yield "output: must be a reference to a step, such as $cut"
@@ -73,20 +76,23 @@ def type_problems(doc: Document, needs: Mapping[str, frozenset[str]]) -> Iterato
         yield f"output: {output.root!r} is fanned out; the output is one artefact"
     if doc.steps[output.root].optional:
         yield f"output: {output.root!r} is optional"
-    wanted = _ancestors(output.root, needs)
+    wanted = _ancestors(output.root, order)
     for name, step in doc.steps.items():
-        if name not in wanted and not step.optional:
+        if name not in wanted and not step.optional and name not in spares:
             yield f"steps.{name}: nothing in the output uses it; remove it or mark it optional"
     if doc.price.policy == "fixed" and doc.price.msat is None:
         yield "price.msat: is needed with policy fixed"
 
 
-def _step_problems(doc: Document, name: str, step: StepDoc) -> Iterator[str]:
-    at = f"steps.{name}"
+def _step_problems(doc: Document, needs: Mapping[str, frozenset[str]], name: str) -> Iterator[str]:
+    at, step = f"steps.{name}", doc.steps[name]
     if step.out.schema_ is not None and step.out.mime != "application/json":
         yield f"{at}.out.mime: must be application/json where a schema is given"
     if step.buy > 1 and step.pick == "first" and step.buy > step.tries:
         yield f"{at}.tries: must be at least buy ({step.buy})"
+    yield from _people_problems(step, at)
+    if step.instead is not None:
+        yield from _stand_in_problems(doc, needs, name)
     if step.least is not None and (step.each is None or step.least > step.most):
         yield f"{at}.least: needs `each`, and at most `most` ({step.most})"
     if step.each is not None:
@@ -117,6 +123,45 @@ def _step_problems(doc: Document, name: str, step: StepDoc) -> Iterator[str]:
             continue
         if found is not None and (found.is_file or found.many):
             yield f"{at}.param.{key}: {value} is {found.words}; a parameter is a single value"
+
+
+def _people_problems(step: StepDoc, at: str) -> Iterator[str]:
+    """What people are owed: large sums in parts; and judges that can do what they are asked."""
+    judge = step.gate.judge
+    for who, part in ((at, step), (f"{at}.gate.judge", judge)):
+        if part is not None and part.kind == JOB_HUMAN and part.max_msat > MILESTONE_MSAT:
+            words = f"work by people above {MILESTONE_MSAT // 1000} sat is paid in milestones"
+            yield f"{who}.max_msat: {words}: make steps of it, each paid when it is delivered"
+    if judge is not None and judge.form == "rank" and (step.buy < 2 or step.pick != "best"):
+        yield f"{at}.gate.judge.form: rank compares several: it needs buy of 2 or more, and pick best"
+
+
+def _stand_in_problems(doc: Document, needs: Mapping[str, frozenset[str]], name: str) -> Iterator[str]:
+    at, step = f"steps.{name}.instead", doc.steps[name]
+    ref = stand_in(step)
+    if ref is None:
+        yield f"{at}: must be a reference, such as $story.text or $another_step"
+        return
+    if step.each is not None or step.optional:
+        yield f"{at}: goes neither with `each` nor with `optional`"
+        return
+    try:
+        found = _type_of(doc, None, step.instead)
+    except _Unfit as error:
+        yield f"{at}: {error}"
+        return
+    if name in stand_ins(doc, name) or (ref.root in doc.steps and name in _ancestors(ref.root, needs)):
+        yield f"{at}: {step.instead} waits for this step itself"
+    if doc.output == f"${name}" and (ref.path or ref.root not in doc.steps):
+        yield f"{at}: the output needs a whole step in its place"
+    if step.out.mime == "application/json":
+        fits = found.schema == (step.out.schema_ or {"type": "string"})
+    elif _is_text(step.out.mime):
+        fits = (found.schema or {}).get("type") == "string"
+    else:
+        fits = found.is_file and _overlap(found.mime or "", step.out.mime)
+    if found.many or not fits:
+        yield f"{at}: {step.instead} is {found.words}; this step gives {step.out.mime}"
 
 
 def _input_problems(doc: Document, step: StepDoc, entry: list[str], at: str) -> Iterator[str]:

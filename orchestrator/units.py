@@ -4,12 +4,16 @@ All rules about starting and giving up are here. Money bounds them: new attempts
 all while nobody can say what became of a payment.
 """
 
-import json
+import hashlib
 
+from market.kinds import JOB_HUMAN
 from orchestrator.effects import Recall
+from orchestrator.judges import ranked, scored, yes
 from orchestrator.purchase import owed
-from orchestrator.run import Attempt, Run, State, Unit
+from orchestrator.recipe import Judge, stand_in
+from orchestrator.run import Artefact, Attempt, Run, State, Unit
 from orchestrator.turn import Turn, ask_effect, review, withdraw
+from orchestrator.values import Unresolved, as_text, resolve
 
 ANSWER_SECONDS = 30  # a provider that says nothing at all for this long after an order is passed over
 EMPTY_ASKS = 6  # so often is asked where nobody sells a step
@@ -24,6 +28,8 @@ def press_unit(turn: Turn, unit: Unit) -> None:
     for attempt in unit.live:
         _time_out(turn, unit, attempt)
     unit, doc = turn.unit(unit), turn.run.doc(unit)
+    if doc.gate.judge is not None and doc.gate.judge.form == "rank" and turn.run.judge_of(unit) is not None:
+        return  # they are being compared: nothing is added any more, and `hear_judges` accepts the first
     passed = [attempt for attempt in unit.attempts if attempt.state is State.GATED]
     good = [attempt for attempt in passed if attempt.judged or attempt.cached or doc.gate.judge is None]
     live = [attempt for attempt in unit.live if attempt not in good]
@@ -135,18 +141,22 @@ def _hedge_at(run: Run, unit: Unit, attempt: Attempt) -> int | None:
     working = attempt.state in (State.ORDERED, State.PAID) or attempt.pending
     if not run.terms.hedge or attempt.provider is None or not working or attempt.state.over:
         return None
+    if run.doc(unit).kind == JOB_HUMAN:
+        return None  # two people are not set to the same work because one takes the time he was given
     slow = attempt.provider.p95_s if attempt.provider.p95_s is not None else run.doc(unit).seconds * HEDGE_SHARE
     return (attempt.paid_at or attempt.ordered_at) + max(5, int(slow))
 
 
 def hear_judges(turn: Turn, unit: Unit) -> None:
-    """Gate G2: each attempt that passed G0 and G1 is shown to the judge the recipe names; no verdict counts as yes."""
+    """Gate G2: what passed G0 and G1 is shown to the judge the recipe names, one by one or all of it together."""
     judge = turn.run.doc(unit).gate.judge
     if judge is None or unit.over:
         return
-    for attempt in unit.attempts:
-        if attempt.state is not State.GATED or attempt.judged or attempt.cached:
-            continue
+    waiting = [a for a in unit.attempts if a.state is State.GATED and not a.judged and not a.cached]
+    if judge.form == "rank":
+        _compare(turn, unit, judge, waiting)
+        return
+    for attempt in waiting:
         if turn.run.judge_of(unit, attempt) is None:
             turn.note_step("judging", f"{unit.name}~{attempt.number}", unit.idx)
         asked = turn.run.judge_of(unit, attempt)
@@ -155,23 +165,80 @@ def hear_judges(turn: Turn, unit: Unit) -> None:
         asked = turn.unit(asked)
         if asked.artefact is not None:
             words = (asked.artefact.text or "").strip()
-            turn.note("judged", unit, attempt, ok=_says_yes(words), words=words[:200])
+            if judge.form == "score":
+                points = scored(words)
+                ok, score = (judge.optional, 0.0) if points is None else (points >= judge.least, points / 10)
+                turn.note("judged", unit, attempt, ok=ok, words=words[:200], score=score)
+            else:
+                turn.note("judged", unit, attempt, ok=yes(words), words=words[:200])
         elif asked.failed:
             turn.note("judged", unit, attempt, ok=judge.optional, words=f"no verdict: {asked.reason}")
 
 
-def _says_yes(words: str) -> bool:
-    """A verdict is JSON with a true `answer` (what the form yes-no gives), or words that begin with yes."""
+def _compare(turn: Turn, unit: Unit, judge: Judge, waiting: list[Attempt]) -> None:
+    """Ask once, when nothing more is to come; the order that is given decides. One alone needs no comparison."""
+    asked = turn.run.judge_of(unit)
+    if asked is None:
+        more = len(unit.live) > len(waiting) or (_may_start(turn, unit) and len(waiting) < turn.run.doc(unit).buy)
+        if more or not waiting:
+            return
+        if len(waiting) == 1:
+            turn.note("judged", unit, waiting[0], ok=True, words="the only one")
+            return
+        turn.note_step("judging", f"{unit.name}~0", unit.idx, of=[attempt.number for attempt in waiting])
+        asked = turn.run.judge_of(unit)
+        assert asked is not None
+    press_unit(turn, asked)
+    asked = turn.unit(asked)
+    if not asked.over:
+        return
+    words = (asked.artefact.text or "").strip() if asked.artefact else f"no verdict: {asked.reason}"
+    order = ranked(words, len(asked.of))
+    for place, number in enumerate(asked.of):
+        attempt = unit.attempts[number - 1]
+        score = {"score": round(1 - order.index(place + 1) / len(order), 3)} if order else {}
+        turn.note("judged", unit, attempt, ok=bool(order) or judge.optional, words=words[:200], **score)
+    unit = turn.unit(unit)
+    if good := [attempt for attempt in unit.attempts if attempt.state is State.GATED and attempt.judged]:
+        _accept(turn, unit, good)
+    else:
+        turn.note_unit("failed", unit, reason=words)
+
+
+def replace_failed(turn: Turn, name: str) -> None:
+    """What stands in for a step that nobody delivered takes its place, as soon as it is there."""
+    run = turn.run
+    ref = stand_in(run.doc(name))
+    failed = [unit for unit in run.units_of(name) if unit.failed] if ref else []
+    if ref is None or not failed:
+        return
+    if ref.root in run.recipe.steps:
+        replace_failed(turn, ref.root)
+        if not over(turn.run, ref.root):
+            return
     try:
-        value = json.loads(words)
-    except ValueError:
-        return words.lower().startswith("yes")
-    return value is True or (isinstance(value, dict) and value.get("answer") in (True, "yes"))
+        value = resolve(turn.run, None, run.doc(name).instead)
+    except Unresolved:
+        return
+    if not isinstance(value, Artefact):
+        data = as_text(value).encode()
+        value = Artefact(hashlib.sha256(data).hexdigest(), run.doc(name).out.mime, len(data), "", data.decode())
+    turn.note_unit("replaced", failed[0], artefact=value.json())
+
+
+def needed(run: Run, name: str) -> bool:
+    """A spare is bought only once a step it stands in for has failed."""
+    return name not in run.recipe.spares or any(
+        (ref := stand_in(step)) is not None and ref.root == name and any(unit.failed for unit in run.units_of(other))
+        for other, step in run.recipe.steps.items()
+    )
 
 
 def over(run: Run, name: str) -> bool:
     """Every unit of the step has come to an end, and enough of them well."""
-    return name in run.fans and all(unit.over for unit in run.units_of(name)) and failure(run, name) is None
+    ended = name in run.fans and all(unit.over for unit in run.units_of(name))
+    waits = ended and run.doc(name).instead is not None and any(unit.failed for unit in run.units_of(name))
+    return ended and not waits and failure(run, name) is None
 
 
 def failure(run: Run, name: str) -> str | None:
@@ -183,6 +250,11 @@ def failure(run: Run, name: str) -> str | None:
     if not units:
         return f"step {name!r} has nothing to work on ({doc.each})"
     failed = [unit for unit in units if unit.failed]
+    ref = stand_in(doc)
+    if failed and ref is not None:  # `replace_failed` comes before this question
+        if ref.root not in run.recipe.steps or not over(run, ref.root):
+            return failure(run, ref.root) if ref.root in run.recipe.steps else None
+        return f"step {name!r} failed, and {doc.instead} is not there"
     if len(units) - len(failed) >= (min(doc.least, len(units)) if doc.least else len(units)):
         return None
     return f"step {name!r} failed: {failed[0].reason}"

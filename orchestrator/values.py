@@ -66,8 +66,7 @@ def inputs_of(run: Run, unit: Unit) -> list[Given]:
         marker = entry[2] if len(entry) > 2 else ""
         ref = Ref.read(entry[0])
         if "~" in unit.name and entry[0] == "$artefact":
-            artefact = run.judged(unit)
-            if artefact is not None:
+            for artefact in run.judged(unit):
                 shown = artefact.url if entry[1] == "url" else artefact.text or ""
                 found.append(Given(shown, entry[1], marker, artefact.sha256))
             continue

@@ -1,7 +1,7 @@
 """A person's inbox: `DIR/dvms/human/inbox.db`, written by the worker, the page and `timmy inbox` alike.
 
     open ── claimed (until its lease ends, then open again) ── delivered
-      └────────┴── withdrawn (cancelled, expired or paid back; nothing is left to do)
+      └────────┴── withdrawn (cancelled, declined, expired or paid back; nothing is left to do)
 
 A claim is a lease, so that two people do not work on the same task and a forgotten task comes back.
 """
@@ -174,6 +174,18 @@ class Inbox:
         sql = "UPDATE task SET state = 'withdrawn', ended_at = ? WHERE id = ? AND state IN ('open', 'claimed')"
         await self._db.write(lambda conn: conn.execute(sql, (self._clock(), task)) and None)
 
+    async def decline(self, task: str, why: str) -> Task:
+        """Say no: the customer hears why at once and has the money back. Raises InboxError."""
+        found = await self.get(task)
+        words = f"declined: {why.strip()[:200]}" if why.strip() else "declined by the people here"
+        sql = (
+            "UPDATE task SET state = 'withdrawn', content = ?, ended_at = ?"
+            " WHERE id = ? AND state IN ('open', 'claimed')"
+        )
+        if not await self._db.write(lambda conn: conn.execute(sql, (words, self._clock(), found.id)).rowcount):
+            raise InboxError(_why_not(found))
+        return await self.get(found.id)
+
     async def forget_files(self, task: str) -> None:
         """Remove what was handed in, once it is delivered for good."""
         shutil.rmtree(self._folder / "handed-in" / task, ignore_errors=True)
@@ -238,7 +250,7 @@ def _why_not(task: Task) -> str:
         case TaskState.DELIVERED:
             return "this task was delivered already"
         case TaskState.WITHDRAWN:
-            return "this task was withdrawn by its customer"
+            return "this task was declined, or withdrawn by its customer"
         case TaskState.CLAIMED:
             return "somebody else has claimed this task"
         case _:

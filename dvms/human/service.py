@@ -42,6 +42,7 @@ class HumanService(Service):
         title: str = Field("", max_length=200, description="the task in one line")
         accept: str = Field("", max_length=200, description="MIME types of files you take, as image/*,audio/*")
         form: Literal["", "yes-no", "rank", "score"] = Field("", description="for a judge: the form of the answer")
+        seconds: int = Field(WEEK, ge=30, le=WEEK, description="how long the person has, in seconds from payment")
         content_warning: str = Field("", max_length=200, description="what the person should be warned of")
 
     name = "People of this node"
@@ -101,13 +102,13 @@ class HumanService(Service):
         try:
             while task.state is not TaskState.DELIVERED:
                 if task.state is TaskState.WITHDRAWN or clock() >= task.due_at:
-                    raise Failed("nobody did this task in time")
+                    raise Failed(task.content or "nobody did this task in time")
                 if task.state is TaskState.CLAIMED and told != task.who:
                     told = task.who
                     progress(0.1, "a person has taken this task")
                 await asyncio.sleep(_LOOK_EVERY)
                 task = await inbox.get(task.id)
-        except (Failed, asyncio.CancelledError):
+        except (Failed, asyncio.CancelledError):  # overdue and declined work is nobody's any more
             if progress.cancelled or clock() >= task.due_at:
                 await asyncio.shield(inbox.withdraw(task.id))
             raise
@@ -132,8 +133,8 @@ class HumanService(Service):
         words = next((item.text for item in job.inputs if item.text), "")
         title = job.params.title or default_title(job.kind, words)
         return Task(
-            job.id, job.kind, title, inputs, job.params.model_dump(), job.price_msat, TaskState.OPEN, now,
-            now + WEEK,
+            job.id, job.kind, title, inputs, job.params.model_dump(exclude={"seconds"}), job.price_msat,
+            TaskState.OPEN, now, now + job.params.seconds,
         )  # fmt: skip
 
     async def _watch_presence(self) -> None:

@@ -232,6 +232,14 @@ def _with_inbox(data: Path | None, work: Callable[[Any], Awaitable[T]]) -> T:
         raise NotDone(str(error)) from None
 
 
+def left(due_at: int) -> str:
+    """How long until then, for people."""
+    import time
+
+    minutes = max(0, due_at - int(time.time())) // 60
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} d"
+
+
 @inbox.command("list")
 def inbox_list(
     data: DataOption = None,
@@ -249,7 +257,8 @@ def inbox_list(
         return
     for task in tasks:
         who = f" by {task.who}" if task.who else ""
-        out.print(f"[bold]{task.id[:8]}[/]  {task.state}{who}  {show(task.price_msat)}  {escape(task.title)}")
+        due = f"{left(task.due_at)} left" if task.ended_at is None else ""
+        out.print(f"[bold]{task.id[:8]}[/]  {task.state}{who}  {show(task.price_msat)}  {due}  {escape(task.title)}")
     if not tasks:
         out.print("nothing to do")
 
@@ -259,7 +268,8 @@ def inbox_show(task: TaskArgument, data: DataOption = None) -> None:
     """A task in full: its inputs, and what is wanted."""
     found = _with_inbox(data, lambda box: box.get(task))
     out.print(
-        f"[bold]{escape(found.title)}[/]\n{found.state}, {show(found.price_msat)}, kind {found.kind}, id {found.id}"
+        f"[bold]{escape(found.title)}[/]\n{found.state}, {show(found.price_msat)} paid and waiting for your work, "
+        f"{left(found.due_at)} left, kind {found.kind}, id {found.id}"
     )
     for number, item in enumerate(found.inputs, start=1):
         out.print(f"{number}. {escape(str(item['text'] or item['url'] or ''))}", soft_wrap=True)
@@ -287,6 +297,17 @@ def inbox_release(task: TaskArgument, data: DataOption = None, who: WhoOption = 
     """Give a claimed task back."""
     found = _with_inbox(data, lambda box: box.release(task, who))
     out.print(f"{found.id[:8]} is open again")
+
+
+@inbox.command("decline")
+def inbox_decline(
+    task: TaskArgument,
+    why: Annotated[str, typer.Argument(help="What the customer is told.")] = "",
+    data: DataOption = None,
+) -> None:
+    """Say no to a task: the customer hears it at once and has the money back."""
+    found = _with_inbox(data, lambda box: box.decline(task, why))
+    out.print(f"{found.id[:8]} is declined")
 
 
 @inbox.command("deliver")

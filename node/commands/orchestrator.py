@@ -452,14 +452,14 @@ async def _lines(
             for name in missing:
                 kind = found.steps[name].kind
                 known = [o.expected_msat for o in directory.offers(kind, dead=False) if o.expected_msat is not None]
-                if not known and not found.steps[name].optional:
+                if not known and not found.dispensable(name):
                     raise UsageComplaint(f"nobody sells step {name!r} (kind {kind}) now: give --price {name}=SAT")
                 cheapest[kind] = min(known, default=0)
     return [
         Line(
             step=name, kind=step.kind, count=step.most if step.each else 1,
             price_msat=int(prices[name] * 1000) if name in prices else cheapest[step.kind],
-            chance=chances.get(name, 0.9), tries=step.tries, buy=step.buy, optional=step.optional,
+            chance=chances.get(name, 0.9), tries=step.tries, buy=step.buy, optional=found.dispensable(name),
         )
         for name, step in ((name, found.steps[name]) for name in found.order)
     ]  # fmt: skip

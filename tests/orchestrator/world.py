@@ -162,8 +162,14 @@ class World:
 
     def work(self, provider: Provider, request: JobRequest) -> tuple[str, list[Media]]:
         if request.kind == 5820:
-            bad = "other" in self._bytes_of(request.inputs[0].value)
-            return f"{'no' if bad else 'yes'}, I have looked at it", []
+            if request.inputs[0].type == "text":
+                return f"{request.inputs[0].value}, edited by {provider.name}", []
+            bad = ["other" in self._bytes_of(item.value) for item in request.inputs if item.type == "url"]
+            if request.param("form") == "score":
+                return json.dumps({"form": "score", "score": 3 if bad[0] else 8, "of": 10}), []
+            if request.param("form") == "rank":
+                return json.dumps({"order": sorted(range(1, len(bad) + 1), key=lambda n: bad[n - 1])}), []
+            return f"{'no' if bad[0] else 'yes'}, I have looked at it", []
         if request.kind == 5050:
             return ("not json" if provider.mood == "bad" else json.dumps(SCENES)), []
         mime = {5251: "audio/mp4", 5100: "image/png", 5202: "video/mp4", 5203: "video/mp4"}[request.kind]
