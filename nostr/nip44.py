@@ -5,7 +5,6 @@ Decrypt only what came in an event whose signature was verified: the payload its
 
 import base64
 import binascii
-import hashlib
 import hmac
 import secrets
 
@@ -65,7 +64,7 @@ def message_keys(conversation: bytes, nonce: bytes) -> tuple[bytes, bytes, bytes
         raise ValueError("conversation key and nonce have 32 bytes each")
     block, output = b"", b""
     for counter in range(1, 4):
-        block = hmac.new(conversation, block + nonce + bytes((counter,)), hashlib.sha256).digest()
+        block = hmac.digest(conversation, block + nonce + bytes((counter,)), "sha256")
         output += block
     return output[:32], output[32:44], output[44:76]
 
