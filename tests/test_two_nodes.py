@@ -11,14 +11,14 @@ import json
 import sqlite3
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.wallet.lightning.lab import PROGRAM, Lab, free_port
+from tests.wallet.lightning.lab import Lab, Plan, free_port
+from tests.wallet.lightning.program import electrum
 from tests.whole import Node, running, until
 
 pytestmark = [pytest.mark.lightning, pytest.mark.slow]
@@ -28,12 +28,9 @@ FLOAT = 20_000  # sat that Timmy may lay out
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    if PROGRAM is None:
-        why = "TWO NODES NOT TESTED: `electrum` is not installed (apt-get install --no-install-recommends electrum)"
-        warnings.warn(why, stacklevel=1)
-        pytest.skip(why)
+    electrum()
     with Lab(tmp_path_factory.mktemp("lightning"), "alice", "bob") as lab:
-        lab.channel("alice", "bob", 2_000_000, push=500_000)
+        lab.connect(Plan("alice", "bob", 2_000_000, 500_000))
         yield lab
 
 

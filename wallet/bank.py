@@ -11,9 +11,10 @@ backend's own word. A watchdog compares the books with the backend and stops out
 import asyncio
 import logging
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -212,13 +213,21 @@ class Bank:
 
     async def _refresh(self, payment_hash: str) -> None:
         """Ask the backend about one invoice and book what it says."""
+        before = await self._stored_bill(payment_hash)
+        if before is None:
+            return  # an invoice that others made on the same backend
         try:
             seen = await self.backend.lookup_invoice(payment_hash)
         except (WalletError, OSError, TimeoutError) as error:
             log.warning("cannot look up invoice %s: %s", payment_hash[:16], error)
             return
-        if seen is not None:
-            await self._book(seen)
+        if seen is None:
+            return
+        lost = before.invoice.state is InvoiceState.ACCEPTED and seen.state in (InvoiceState.OPEN, InvoiceState.EXPIRED)
+        if lost and not await self._locked_inside(payment_hash):
+            seen = replace(seen, state=InvoiceState.CANCELLED)  # locked before we asked, and no more: gone back
+            self._spawn(self._cancel_remote(payment_hash))
+        await self._book(seen)
 
     async def _book(self, seen: Invoice) -> None:
         now = self.clock()
@@ -230,8 +239,9 @@ class Bank:
             if seen.state is InvoiceState.SETTLED:
                 msat = seen.amount_msat if seen.received_msat is None else seen.received_msat
                 return ledger.receive(conn, seen.payment_hash, msat, seen.preimage, now)
-            if seen.state is InvoiceState.ACCEPTED:
-                return ledger.accept_outside(conn, seen.payment_hash, now + self.policy.hold_seconds, now)
+            if seen.state is InvoiceState.ACCEPTED and bill.hold:
+                settle_by = min(now + self.policy.hold_seconds, seen.settle_deadline or sys.maxsize)
+                return ledger.accept_outside(conn, seen.payment_hash, settle_by)
             if seen.state is InvoiceState.CANCELLED and bill.hold:
                 return ledger.lost_hold(conn, seen.payment_hash, now)
             return ()

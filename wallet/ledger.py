@@ -276,16 +276,19 @@ def receive(
     return (Report(News.RECEIVED if release else News.CREDITED, row["account"], payment_hash),)
 
 
-def accept_outside(conn: sqlite3.Connection, payment_hash: str, settle_by: int, now: int) -> tuple[Report, ...]:
-    """The backend holds the money of a hold invoice; it is not ours yet."""
-    changed = conn.execute(
-        "UPDATE invoices SET state = 'accepted', settle_by = ? WHERE payment_hash = ? AND hold AND state = 'open'",
+def accept_outside(conn: sqlite3.Connection, payment_hash: str, settle_by: int) -> tuple[Report, ...]:
+    """The backend holds the money of a hold invoice until `settle_by`; it is not ours yet.
+
+    Told again, the deadline only moves closer: blocks may come quicker than expected.
+    """
+    row, locked_inside = _held(conn, payment_hash)
+    if locked_inside is not None or row["state"] not in ("open", "accepted"):
+        return ()
+    conn.execute(
+        "UPDATE invoices SET state = 'accepted', settle_by = MIN(COALESCE(settle_by, ?1), ?1) WHERE payment_hash = ?2",
         (settle_by, payment_hash),
     )
-    if changed.rowcount != 1:
-        return ()
-    account = conn.execute("SELECT account FROM invoices WHERE payment_hash = ?", (payment_hash,)).fetchone()[0]
-    return (Report(News.ACCEPTED, account, payment_hash),)
+    return (Report(News.ACCEPTED, row["account"], payment_hash),) if row["state"] == "open" else ()
 
 
 # --- paying ---

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import logging
 import ssl
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ _MAX_BODY = 16 << 20
 _GRACE = 10  # seconds that a request gets beyond the time the wallet itself was given
 _NEWS_SECONDS = 1.0
 _NEWS_OVERLAP = 120
+_HOLDS_A_ROUND = 16
 
 
 class Unanswered(OSError):
@@ -114,8 +116,12 @@ class Rest:
         form: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         timeout: float = 30,
+        first_line: bool = False,
     ) -> Answer:
-        """Any answer of the server. Raises WalletUnreachable (nothing was sent) and Unanswered."""
+        """Any answer of the server. Raises WalletUnreachable (nothing was sent) and Unanswered.
+
+        `first_line`: of an answer that is a stream of JSON lines, without waiting for the rest.
+        """
         try:
             async with self.session.request(
                 method,
@@ -127,31 +133,7 @@ class Rest:
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=10),
             ) as answer:
-                raw = await answer.content.read(_MAX_BODY)
-                while len(raw) < _MAX_BODY and (more := await answer.content.read(_MAX_BODY)):
-                    raw += more
-                return Answer(answer.status, _json(raw), raw[:300].decode("utf-8", "replace"))
-        except aiohttp.ClientConnectorError as error:
-            raise WalletUnreachable(f"{self.name}: no connection ({type(error).__name__})") from None
-        except TimeoutError:
-            raise Unanswered(f"{self.name}: no answer within {timeout:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise Unanswered(f"{self.name}: the connection broke ({type(error).__name__})") from None
-
-    async def first_line(
-        self, method: str, path: str, *, query: Mapping[str, str] | None = None, timeout: float = 30
-    ) -> Answer:
-        """The first line of an answer that is a stream of JSON lines; the rest is not waited for."""
-        try:
-            async with self.session.request(
-                method,
-                self.url + path,
-                params=query,
-                ssl=self._tls,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=10),
-            ) as answer:
-                raw = await answer.content.readline()
+                raw = await answer.content.readline() if first_line else await _read(answer.content)
                 return Answer(answer.status, _json(raw), raw[:300].decode("utf-8", "replace"))
         except aiohttp.ClientConnectorError as error:
             raise WalletUnreachable(f"{self.name}: no connection ({type(error).__name__})") from None
@@ -186,6 +168,7 @@ class HttpBackend:
         self.rest = rest
         self.clock = clock
         self.caps = Caps(network="bitcoin")
+        self._holds: deque[str] = deque()
 
     async def __aenter__(self) -> Self:
         await self.rest.open()
@@ -212,7 +195,7 @@ class HttpBackend:
         raise NotImplementedError
 
     async def settled(self) -> AsyncIterator[str]:
-        """News by asking: new entries of `list_settled`."""
+        """News by asking: new entries of `list_settled`, and hold invoices made here whose money is locked."""
         told: dict[str, int] = {}
         start = self.clock() - 5
         while True:
@@ -221,7 +204,21 @@ class HttpBackend:
                     told[invoice.payment_hash] = self.clock()
                     yield invoice.payment_hash
             told = {name: at for name, at in told.items() if at > self.clock() - 2 * _NEWS_OVERLAP}
+            for _ in range(min(len(self._holds), _HOLDS_A_ROUND)):
+                payment_hash = self._holds[0]
+                self._holds.rotate(-1)
+                seen = await self.lookup_invoice(payment_hash)
+                if seen is None or seen.state is not InvoiceState.OPEN:
+                    self._holds.remove(payment_hash)
+                    yield payment_hash
             await asyncio.sleep(_NEWS_SECONDS)
+
+    def watch_hold(self, payment_hash: str) -> None:
+        """Tell of this hold invoice when it is open no more."""
+        self._holds.append(payment_hash)
+
+    async def lookup_invoice(self, payment_hash: str) -> Invoice | None:
+        raise NotImplementedError
 
     async def make_hold_invoice(
         self, amount_msat: int, payment_hash: str, *, description: str | None = None, expiry: int = 600
@@ -363,3 +360,11 @@ def _json(raw: bytes) -> Any:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
         return None
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    """At most _MAX_BODY bytes."""
+    raw = b""
+    while len(raw) < _MAX_BODY and (more := await content.read(_MAX_BODY - len(raw))):
+        raw += more
+    return raw

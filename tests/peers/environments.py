@@ -10,9 +10,10 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -24,21 +25,23 @@ def node_modules(*packages: str) -> Path:
     """A folder whose `node_modules` holds these npm packages (`name@version`)."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         skip("node and npm are not installed")
-    with _built("npm", packages) as folder:
+    with built("npm", packages) as folder:
         if folder is not None:
             (folder / "package.json").write_text('{"private": true, "type": "module"}\n')
             _run(["npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), *packages], folder)
-    return _folder("npm", packages)
+    return folder_of("npm", packages)
 
 
-def python(*packages: str, interpreter: str = sys.executable) -> Path:
-    """The interpreter of a virtual environment that holds these packages."""
-    with _built(Path(interpreter).resolve().name, packages) as folder:
+def python(
+    *packages: str, interpreter: str = sys.executable, environ: Mapping[str, str] = MappingProxyType({})
+) -> Path:
+    """The interpreter of a virtual environment that holds these packages, installed under these variables."""
+    with built(Path(interpreter).resolve().name, packages) as folder:
         if folder is not None:
             _run([interpreter, "-m", "venv", str(folder)], folder)
             pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            _run([*pip, *packages], folder)
-    return _folder(Path(interpreter).resolve().name, packages) / "bin" / "python"
+            _run([*pip, *packages], folder, environ)
+    return folder_of(Path(interpreter).resolve().name, packages) / "bin" / "python"
 
 
 def skip(why: str) -> None:
@@ -46,15 +49,15 @@ def skip(why: str) -> None:
     pytest.skip(f"PEER NOT TESTED: {why}")
 
 
-def _folder(kind: str, packages: tuple[str, ...]) -> Path:
+def folder_of(kind: str, packages: tuple[str, ...]) -> Path:
     first = packages[0].rsplit("@", 1)[0].split("==")[0].replace("/", "-").strip("@")
     return CACHE / f"{kind}-{first}-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:8]}"
 
 
 @contextmanager
-def _built(kind: str, packages: tuple[str, ...]) -> Iterator[Path | None]:
+def built(kind: str, packages: tuple[str, ...]) -> Iterator[Path | None]:
     """The folder to build in, or None where it is built; one builder at a time."""
-    folder = _folder(kind, packages)
+    folder = folder_of(kind, packages)
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -67,9 +70,11 @@ def _built(kind: str, packages: tuple[str, ...]) -> Iterator[Path | None]:
         (folder / "complete").touch()
 
 
-def _run(command: list[str], folder: Path) -> None:
+def _run(command: list[str], folder: Path, environ: Mapping[str, str] = MappingProxyType({})) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60 * MINUTES, check=False)
+        done = subprocess.run(
+            command, env=os.environ | environ, capture_output=True, text=True, timeout=60 * MINUTES, check=False
+        )
     except subprocess.TimeoutExpired:
         shutil.rmtree(folder, ignore_errors=True)
         skip(f"{command[0]} took longer than {MINUTES} minutes")

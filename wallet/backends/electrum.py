@@ -1,7 +1,9 @@
-"""An Electrum daemon: a Lightning node of one's own from a distribution's packages (JSON-RPC, Electrum 4.3).
+"""An Electrum daemon: a Lightning node of one's own from a distribution's packages (JSON-RPC, Electrum 4.3 to 4.8).
 
     electrum:/home/ann/.electrum                          the daemon's folder; address and password are read there
     electrum:http://user:password@127.0.0.1:7777          its JSON-RPC
+
+From 4.6.1 on the daemon makes hold invoices and takes a fee limit; both are used where it offers them.
 
 Electrum answers `lnpay` when the payment has ended, tells every error by the same code, and keeps no list of payments
 on their way. So an outcome is read from what its channels and its history show, never from the words of an error:
@@ -18,13 +20,14 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from nostr.clock import Clock, system_clock
 from nostr.key import SecretKey
-from wallet import bolt11
+from wallet.bolt11 import Bolt11
 from wallet.interface import (
     Caps,
     Invoice,
@@ -36,12 +39,14 @@ from wallet.interface import (
     WalletInfo,
     WalletRefused,
 )
+from wallet.ledger import hash_of
 from wallet.rest import (
     HttpBackend,
     Rest,
     Unanswered,
     basic,
     failed,
+    invoice_of,
     payable,
     unknown,
     web_address,
@@ -55,6 +60,16 @@ _DAEMON_PATIENCE = 180.0  # Electrum itself gives up after 120 s
 _QUIET = 30  # seconds without a trace after which a payment counts as failed
 _TRACELESS = "TRACELESS"
 _LOOK = 0.2
+_SETTLING = 10.0  # seconds for the money of a settled hold invoice to show in the history
+_HOLDS_SINCE = (4, 6, 1)
+_FAILS_AT = 144 + 6  # the daemon gives an HTLC back by itself 144 blocks before it runs out; a little room for us
+_BLOCK_SECONDS = 300  # half of what a block takes on average: a deadline is never told too late
+_HELD = {
+    "unpaid": InvoiceState.OPEN,
+    "paid": InvoiceState.ACCEPTED,
+    "settled": InvoiceState.SETTLED,
+    "unknown": InvoiceState.CANCELLED,
+}
 
 
 class RpcError(WalletRefused):
@@ -65,13 +80,15 @@ class RpcError(WalletRefused):
 
 
 class ElectrumWallet(HttpBackend):
-    """Whole sat only. Electrum has no fee limit per call; its own is the larger of 5 sat and 1 percent."""
+    """Whole sat only. Older daemons take no fee limit; their own is the larger of 5 sat and 1 percent."""
 
     def __init__(self, rest: Rest, *, wallet_path: str | None = None, clock: Clock = system_clock) -> None:
         super().__init__(rest, clock)
         self._wallet_path = wallet_path
         self._quiet_since: dict[str, int] = {}
         self._paying: dict[str, asyncio.Task[Any]] = {}
+        self._held: dict[str, str] = {}  # payment hash -> text: the daemon does not give it back
+        self._shows_preimages = False
 
     async def __aexit__(self, *error: object) -> None:
         for task in self._paying.values():
@@ -81,11 +98,14 @@ class ElectrumWallet(HttpBackend):
 
     async def _open(self) -> None:
         await self._load()
-        said = (await self._call("getinfo"))["network"]
-        network = _NETWORKS.get(said)
+        known = await self._call("getinfo")
+        network = _NETWORKS.get(known["network"])
         if network is None:
-            raise WalletError(f"electrum: unknown network {said!r}")
-        self.caps = Caps(network=network, remembers=True)
+            raise WalletError(f"electrum: unknown network {known['network']!r}")
+        commands = frozenset(await self._call("help"))
+        modern = "add_hold_invoice" in commands and _version(known["version"]) >= _HOLDS_SINCE
+        self.caps = Caps(network=network, hold=modern, fee_limit=modern, remembers=True)
+        self._shows_preimages = "export_lightning_preimage" in commands
 
     async def _load(self) -> None:
         """The daemon forgets loaded wallets when it restarts."""
@@ -117,16 +137,18 @@ class ElectrumWallet(HttpBackend):
     ) -> Invoice:
         if description_hash is not None:
             raise NotSupported("electrum: an invoice can't commit to the hash of a description")
-        sat = whole_sat(amount_msat, "electrum")
-        made = await self._call("add_request", f"{Decimal(sat) / 10**8:.8f}", description or "", expiry, True)
-        return _invoice(made, self.clock(), None)
+        # The fourth word means "beyond the gap limit" to older daemons and "over Lightning" to newer ones.
+        made = await self._call("add_request", _bitcoins(amount_msat), description or "", expiry, True)
+        preimage = await self._call("export_lightning_preimage", made["rhash"]) if self._shows_preimages else None
+        return replace(_invoice(made, self.clock(), None), preimage=preimage)
 
     async def lookup_invoice(self, payment_hash: str) -> Invoice | None:
-        history = await self._received()
-        for request in await self._call("list_requests"):
-            if request.get("rhash") == payment_hash:
-                return _invoice(request, self.clock(), history.get(payment_hash))
-        return None
+        if payment_hash not in self._held:
+            history = await self._received()
+            for request in await self._call("list_requests"):
+                if request.get("rhash") == payment_hash:
+                    return _invoice(request, self.clock(), history.get(payment_hash))
+        return await self._look_up_held(payment_hash) if self.caps.hold else None
 
     async def list_settled(self, since: int, limit: int = 100) -> list[Invoice]:
         history = {key: item for key, item in (await self._received()).items() if int(item["timestamp"]) >= since}
@@ -146,6 +168,65 @@ class ElectrumWallet(HttpBackend):
             if item["type"] == "payment" and item["amount_msat"] > 0
         }
 
+    # --- hold invoices ---
+
+    async def make_hold_invoice(
+        self, amount_msat: int, payment_hash: str, *, description: str | None = None, expiry: int = 600
+    ) -> Invoice:
+        if not self.caps.hold:
+            raise NotSupported("this Electrum is older than 4.6.1 and makes no hold invoices")
+        made = await self._call("add_hold_invoice", payment_hash, _bitcoins(amount_msat), description or "", expiry)
+        self._held[payment_hash] = made["invoice"]
+        self.watch_hold(payment_hash)
+        return invoice_of(made["invoice"], self.clock())
+
+    async def settle_hold_invoice(self, preimage: str) -> None:
+        """Returns when the money shows; what the daemon has the preimage of is ours, if later than that."""
+        payment_hash = hash_of(preimage)
+        try:
+            await self._call("settle_hold_invoice", preimage)
+        except RpcError:
+            if not await self._knows_preimage(payment_hash):
+                raise
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLING):
+                while True:
+                    if payment_hash in await self._received():
+                        break
+                    await asyncio.sleep(_LOOK)
+        self._held.pop(payment_hash, None)
+
+    async def _knows_preimage(self, payment_hash: str) -> bool:
+        return await self._call("export_lightning_preimage", payment_hash) is not None
+
+    async def cancel_hold_invoice(self, payment_hash: str) -> None:
+        try:
+            await self._call("cancel_hold_invoice", payment_hash)
+        except RpcError:
+            if (await self._call("check_hold_invoice", payment_hash))["status"] != "unknown":
+                raise
+        self._held.pop(payment_hash, None)
+
+    async def _look_up_held(self, payment_hash: str) -> Invoice | None:
+        """After a restart of ours without its text, which the daemon does not keep."""
+        text = self._held.get(payment_hash, "")
+        if (received := (await self._received()).get(payment_hash)) is not None:
+            return _received_invoice(text, received)
+        said = await self._call("check_hold_invoice", payment_hash)
+        state = _HELD[said["status"]]
+        if state is InvoiceState.SETTLED:  # the preimage is out, the money not in yet
+            state = InvoiceState.ACCEPTED
+        if state is InvoiceState.CANCELLED and not text:
+            return None
+        deadline = None
+        if (expires := said.get("closest_htlc_expiry_height")) is not None:
+            left = expires - _FAILS_AT - (await self._call("getinfo"))["blockchain_height"]
+            deadline = self.clock() + max(left, 0) * _BLOCK_SECONDS
+        if text:
+            return replace(invoice_of(text, self.clock(), state=state), settle_deadline=deadline)
+        msat = int(said.get("invoice_amount_sat", 0)) * 1000
+        return Invoice("", payment_hash, msat, 0, 0, state, settle_deadline=deadline)
+
     # --- paying ---
 
     async def pay_invoice(
@@ -155,7 +236,7 @@ class ElectrumWallet(HttpBackend):
         payment_hash = invoice.payment_hash
         running = self._paying.get(payment_hash)
         if running is None:
-            running = asyncio.create_task(self._lnpay(invoice.text))
+            running = asyncio.create_task(self._lnpay(invoice, max_fee_msat))
             self._paying[payment_hash] = running
             running.add_done_callback(lambda task: self._done(payment_hash, task))
         try:
@@ -174,9 +255,13 @@ class ElectrumWallet(HttpBackend):
         words = "electrum found no way to pay it"
         return await self._after_refusal(payment_hash, words, timeout, untried=not answer.get("log"))
 
-    async def _lnpay(self, text: str) -> Any:
+    async def _lnpay(self, invoice: Bolt11, max_fee_msat: int | None) -> Any:
         """Outlives the caller's patience: hanging up would not stop the daemon."""
-        return await self._call("lnpay", text, timeout=_DAEMON_PATIENCE)
+        terms: dict[str, Any] = {"invoice": invoice.text}
+        if self.caps.fee_limit and max_fee_msat is not None:
+            most = max((invoice.amount_msat or 0) // 2, 1_000_000) - 1  # the daemon refuses higher limits
+            terms["max_fee_msat"] = min(max_fee_msat, most)
+        return await self._call("lnpay", timeout=_DAEMON_PATIENCE, **terms)
 
     def _done(self, payment_hash: str, task: "asyncio.Task[Any]") -> None:
         self._paying.pop(payment_hash, None)
@@ -233,18 +318,19 @@ class ElectrumWallet(HttpBackend):
 
     async def _channels(self) -> list[dict[str, Any]]:
         listed = await self._call("list_channels")
-        return [item for item in listed if item["type"] == "CHANNEL" and item["state"] not in _GONE]
+        return [item for item in listed if item.get("type", "CHANNEL") == "CHANNEL" and item["state"] not in _GONE]
 
     # --- JSON-RPC ---
 
-    async def _call(self, method: str, *params: Any, timeout: float = 30) -> Any:
+    async def _call(self, method: str, *params: Any, timeout: float = 30, **named: Any) -> Any:
+        """By position or by name."""
         try:
-            return await self._rpc(method, list(params), timeout)
+            return await self._rpc(method, named or list(params), timeout)
         except RpcError:
             if method == "lnpay" or await self._loaded():
                 raise
             await self._load()
-            return await self._rpc(method, list(params), timeout)
+            return await self._rpc(method, named or list(params), timeout)
 
     async def _loaded(self) -> bool:
         listed = await self._rpc("list_wallets")
@@ -272,20 +358,24 @@ def _invoice(request: Mapping[str, Any], now: int, received: Mapping[str, Any] |
     text = request.get("lightning_invoice")
     if not text:
         raise WalletError("electrum: this wallet has no Lightning; create a segwit wallet with a seed")
-    read = bolt11.decode(text)
-    state = InvoiceState.OPEN if now < read.expires_at else InvoiceState.EXPIRED
-    return Invoice(
-        text,
-        read.payment_hash,
-        int(request["amount_msat"]),
-        read.created_at,
-        read.expires_at,
-        InvoiceState.SETTLED if received is not None else state,
-        preimage=received["preimage"] if received is not None else None,
-        settled_at=int(received["timestamp"]) if received is not None else None,
-        received_msat=int(received["amount_msat"]) if received is not None else None,
-        description=request.get("message") or None,
-    )
+    return invoice_of(text, now) if received is None else _received_invoice(text, received)
+
+
+def _received_invoice(text: str, received: Mapping[str, Any]) -> Invoice:
+    """An invoice of ours that the Lightning history shows as paid; `text` may be lost."""
+    at, msat = int(received["timestamp"]), int(received["amount_msat"])
+    paid = Invoice("", received["payment_hash"], msat, at, at, InvoiceState.SETTLED)
+    if text:
+        paid = invoice_of(text, at, state=InvoiceState.SETTLED)
+    return replace(paid, preimage=received["preimage"], settled_at=at, received_msat=msat)
+
+
+def _bitcoins(amount_msat: int) -> str:
+    return f"{Decimal(whole_sat(amount_msat, 'electrum')) / 10**8:.8f}"
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
 
 
 def _from_folder(folder: Path) -> Rest:

@@ -81,6 +81,7 @@ class LndWallet(HttpBackend):
         asked = {"hash": _b64(payment_hash), "value_msat": str(amount_msat), "expiry": str(expiry)}
         asked["memo"] = description or ""
         made = (await self.rest.post("/v2/invoices/hodl", json=asked)).body
+        self.watch_hold(payment_hash)
         return invoice_of(made["payment_request"], self.clock())
 
     async def settle_hold_invoice(self, preimage: str) -> None:
@@ -152,7 +153,7 @@ class LndWallet(HttpBackend):
     async def lookup_payment(self, payment_hash: str) -> PayResult:
         name = base64.urlsafe_b64encode(bytes.fromhex(payment_hash)).decode()
         path, query = f"/v2/router/track/{name}", {"no_inflight_updates": "false"}
-        answer = await self.rest.first_line("GET", path, query=query, timeout=30)
+        answer = await self.rest.ask("GET", path, query=query, first_line=True)
         if answer.status == 404:
             return unknown(payment_hash, "lnd does not know this payment", "NOT_FOUND")
         payment = self.rest.good(answer).field("result")

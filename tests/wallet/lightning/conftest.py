@@ -1,12 +1,12 @@
 """Real Lightning: three nodes, alice - bob - carol, up for the whole session of tests."""
 
 import signal
-import warnings
 from collections.abc import Iterator
 
 import pytest
 
-from tests.wallet.lightning.lab import PROGRAM, Lab
+from tests.wallet.lightning.lab import Lab, Plan
+from tests.wallet.lightning.program import electrum
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,13 +17,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    if PROGRAM is None:
-        why = "LIGHTNING NOT TESTED: `electrum` is not installed (apt-get install --no-install-recommends electrum)"
-        warnings.warn(why, stacklevel=1)
-        pytest.skip(why)
+    electrum()
     with Lab(tmp_path_factory.mktemp("lightning"), "alice", "bob", "carol") as lab:
-        lab.channel("alice", "bob", 5_000_000, push=2_000_000)
-        lab.channel("bob", "carol", 3_000_000, push=1_000_000)
+        lab.connect(Plan("alice", "bob", 5_000_000, 2_000_000), Plan("bob", "carol", 3_000_000, 1_000_000))
         yield lab
 
 

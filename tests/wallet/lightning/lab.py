@@ -1,22 +1,22 @@
-"""Lightning nodes of Debian's `electrum` on the chain of `chain.py`: all on loopback, all on free ports."""
+"""Lightning nodes of `electrum` on the chain of `chain.py`: all on loopback, all on free ports."""
 
 import base64
 import json
-import shutil
 import signal
 import socket
 import subprocess
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from tests.wallet.lightning.chain import COIN, ChainServer
+from tests.wallet.lightning.program import electrum
 
 T = TypeVar("T")
 _CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
-PROGRAM = shutil.which("electrum")
 
 
 class RpcError(Exception):
@@ -59,7 +59,7 @@ class Node:
         self.name = folder.name
         self.rpc_port, self._peer_port = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        (folder / "regtest").mkdir(parents=True)
+        (folder / "regtest" / "wallets").mkdir(parents=True)
         settings = {
             "config_version": 3, "server": f"127.0.0.1:{chain.port}:t", "oneserver": True, "auto_connect": False,
             "rpchost": "127.0.0.1", "rpcport": self.rpc_port, "rpcuser": "user", "rpcpassword": "lab",
@@ -68,27 +68,26 @@ class Node:
             "check_updates": False,
         }  # fmt: skip
         (folder / "regtest" / "config").write_text(json.dumps(settings))
-        self._run("create", "--offline")
 
     @property
     def line(self) -> str:
         """What one writes into `[wallet] backend`."""
         return f"electrum:{self.folder}"
 
-    def _command(self, *words: str) -> list[str]:
-        assert PROGRAM is not None
-        return [PROGRAM, "--regtest", "-D", str(self.folder), *words]
-
-    def _run(self, *words: str) -> None:
-        done = subprocess.run(self._command(*words), capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr[-1000:]
-
     def start(self) -> None:
+        command = [electrum(), "--regtest", "-D", str(self.folder), "daemon"]
         with (self.folder / "daemon.log").open("ab") as log:
-            self._process = subprocess.Popen(self._command("daemon"), stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def load(self) -> None:
+        eventually(f"{self.name} to start", lambda: self("version"))
+        wallet = self.folder / "regtest" / "wallets" / "default_wallet"
+        if not wallet.exists():
+            self("create", wallet_path=str(wallet))
+        self("load_wallet")
 
     def ready(self) -> None:
-        eventually(f"{self.name} to start", lambda: self("load_wallet"))
+        self.load()
         eventually(f"{self.name} on the chain", lambda: self("is_synchronized"))
 
     def signal(self, number: signal.Signals) -> None:
@@ -105,11 +104,11 @@ class Node:
             self._process.wait()
             self._process = None
 
-    def __call__(self, method: str, *params: Any, timeout: float = 60) -> Any:
+    def __call__(self, method: str, *params: Any, timeout: float = 60, **named: Any) -> Any:
         login = base64.b64encode(b"user:lab").decode()
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.rpc_port}",
-            json.dumps({"id": 1, "method": method, "params": list(params)}).encode(),
+            json.dumps({"id": 1, "method": method, "params": named or list(params)}).encode(),
             {"Authorization": f"Basic {login}"},
         )
         with urllib.request.urlopen(request, timeout=timeout) as answer:
@@ -117,6 +116,11 @@ class Node:
         if said.get("error"):
             raise RpcError(f"{self.name} {method}: {said['error']}")
         return said["result"]
+
+    @property
+    def holds(self) -> bool:
+        """Whether it makes hold invoices: from 4.6.1 on."""
+        return "add_hold_invoice" in self("help")
 
     def invoice(self, sat: int, memo: str = "job") -> str:
         made = self("add_request", f"{sat / COIN:.8f}", memo, 3600, True)
@@ -128,6 +132,9 @@ class Node:
     def connected(self) -> bool:
         channels = self.channels()
         return bool(channels) and all(channel["peer_state"] == "GOOD" for channel in channels)
+
+    def wait_until_connected(self) -> None:
+        eventually(f"the channels of {self.name}", self.connected)
 
     def wait_until_paying(self, invoice: str) -> None:
         """Until this node has sent its HTLC. One whose next hop sleeps does not show in the channel yet."""
@@ -162,6 +169,8 @@ class Lab:
             for node in self.nodes.values():
                 node.start()
             for node in self.nodes.values():
+                node.load()
+            for node in self.nodes.values():
                 node.ready()
         except BaseException:
             self.__exit__()
@@ -176,16 +185,25 @@ class Lab:
     def __getitem__(self, name: str) -> Node:
         return self.nodes[name]
 
-    def channel(self, opener: str, other: str, sat: int, *, push: int = 0) -> None:
-        """A channel between two nodes, funded from the chain, open on both sides."""
-        giver, taker = self[opener], self[other]
-        before = len(giver.channels()), len(taker.channels())
-        address = giver("createnewaddress")
-        self.chain.fund(script_of(address), sat + 100_000)
+    def connect(self, *plans: "Plan") -> None:
+        """Channels between neighbours, funded from the chain, all at once; returns when both sides can pay."""
+        for plan in plans:
+            self.chain.fund(script_of(self[plan.opener]("createnewaddress")), plan.sat + 100_000)
         self.chain.mine()
-        eventually("the coins", lambda: float(giver("getbalance").get("confirmed", 0)) * COIN >= sat + 50_000)
-        giver("open_channel", taker("nodeid"), f"{sat / COIN:.8f}", f"{push / COIN:.8f}")
-        eventually("the funding transaction", lambda: self.chain.waiting)
+        for plan in plans:
+            opener, other = self[plan.opener], self[plan.other]
+            eventually("the coins", lambda: float(opener("getbalance").get("confirmed", 0)) * COIN >= plan.sat + 50_000)
+            opener("open_channel", other("nodeid"), f"{plan.sat / COIN:.8f}", f"{plan.push / COIN:.8f}")
+        eventually("the funding transactions", lambda: self.chain.waiting == len(plans))
         self.chain.mine(3)
-        eventually("the channel", lambda: (len(giver.channels()), len(taker.channels())) > before)
-        eventually("both sides", lambda: len(taker.channels()) > before[1] and len(giver.channels()) > before[0])
+        ends = Counter(name for plan in plans for name in (plan.opener, plan.other))
+        eventually("the channels", lambda: all(len(self[name].channels()) == ends[name] for name in ends))
+
+
+class Plan(NamedTuple):
+    """A channel of `sat`, of which `push` are the other's from the start."""
+
+    opener: str
+    other: str
+    sat: int
+    push: int
