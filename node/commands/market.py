@@ -2,46 +2,32 @@
 
 import asyncio
 import os
-import random
-import re
-import sys
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from market.buyer import DEFAULT_DEADLINE, MIGRATIONS, Answer, Buyer
-from market.choose import Candidate, Factors, Need, choose
+from market.buyer import MIGRATIONS
 from market.directory import Directory, Offer
-from market.job import JobInput, JobResult
-from market.kinds import JOB_COMPOSITE, JOB_KINDS
 from market.purchases import IN_DOUBT, OPEN, Purchase, Purchases, Stats
-from market.reputation import Reputation, Score, newcomer
-from market.review import build_rank_profile, build_ranks, build_recommendation, build_review, review_of
-from market.tags import is_http_url
-from market.witness import Witness, zap_keys
+from market.reputation import Score
+from market.review import build_rank_profile, build_ranks, build_recommendation
 from node import home
-from node.commands.market_gate import inspect, rechecker
 from node.commands.market_view import BuyView, jobs_table, offer_json, purchase_json, receipt_of, services_table
 from node.context import DataOption, JsonOption, RelayOption, data_dir, err, out, print_json, relay_urls
-from node.errors import NotDone, Unavailable, UsageComplaint
+from node.errors import NotDone, UsageComplaint
+from node.hiring import Wish, as_kind, choose_offer, kind_number, look_around, open_buyer, order_for
 from nostr import nip19
-from nostr.blossom import BlossomClient
 from nostr.clock import system_clock
 from nostr.database import Database
-from nostr.errors import RelayUnreachable
 from nostr.event import Event
 from nostr.filter import Filter
-from nostr.key import SecretKey, load_or_create
+from nostr.key import load_or_create
 from nostr.pool import Pool
-from nostr.sniff import sniff
-from wallet import open_wallet
-from wallet.interface import Wallet, WalletError
-from wallet.msat import sat, show
+from wallet.msat import sat
 
 WalletOption = Annotated[
     str | None,
@@ -72,7 +58,7 @@ def services(
 ) -> None:
     """Who sells what, where, for how much; whether they are alive, and what is known of them."""
     folder = data_dir(data)
-    number = _kind_number(kind) if kind is not None else None
+    number = kind_number(kind) if kind is not None else None
     if recommend is not None:
         asyncio.run(_recommend(folder, relay_urls(folder, relay), _pubkey(recommend)))
     found = asyncio.run(_services(folder, relay_urls(folder, relay), number, publish_ranks, recheck=why))
@@ -113,7 +99,10 @@ def buy(
     open_call: Annotated[bool, typer.Option("--open", help="Ask everybody and take the best offer.")] = False,
     encrypt: Annotated[bool, typer.Option("--encrypt", help="Only the seller can read request and result.")] = False,
     output: Annotated[str | None, typer.Option("--output", help="MIME type wanted, such as image/png.")] = None,
-    seconds: Annotated[int, typer.Option("--seconds", min=5, help="Give up after so long.")] = DEFAULT_DEADLINE,
+    seconds: Annotated[
+        int | None,
+        typer.Option("--seconds", min=5, help="Give up after so long.", show_default="900, or the seller's usual time"),
+    ] = None,
     save: Annotated[Path | None, typer.Option("--out", help="Write the result to this file.")] = None,
     review: Annotated[bool, typer.Option(help="Publish a review of what was bought.")] = True,
     relay: RelayOption = None,
@@ -125,7 +114,7 @@ def buy(
     folder = data_dir(data)
     if save is not None and not (save.parent.is_dir() and os.access(save.parent, os.W_OK)):
         raise UsageComplaint(f"--out: {save.parent} is no folder one can write to")
-    wish = _Wish(
+    wish = Wish(
         what=what,
         inputs=tuple(inputs or ()),
         params=_params(param or []),
@@ -135,10 +124,8 @@ def buy(
         encrypt=encrypt,
         output=output,
         seconds=seconds,
-        save=save,
-        review=review,
     )
-    bought = asyncio.run(_buy(folder, relay_urls(folder, relay), wallet, wish, quiet=as_json))
+    bought = asyncio.run(_buy(folder, relay_urls(folder, relay), wallet, wish, save, review=review, quiet=as_json))
     if as_json:
         print_json(purchase_json(bought))
     if not bought.delivered:
@@ -175,39 +162,6 @@ def jobs(
 # -- wishes ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """What the command line asked for."""
-
-    what: str
-    inputs: tuple[str, ...]
-    params: Mapping[str, list[str]]
-    max_msat: int | None
-    to: str | None
-    open_call: bool
-    encrypt: bool
-    output: str | None
-    seconds: int
-    save: Path | None
-    review: bool
-
-
-def _kind_number(text: str) -> int:
-    kind = _as_kind(text)
-    if kind is None:
-        names = ", ".join(f"{job.trade} ({job.kind})" for job in JOB_KINDS.values())
-        raise UsageComplaint(f"{text!r} is not a kind of job: {names}")
-    return kind
-
-
-def _as_kind(text: str) -> int | None:
-    if text.isascii() and text.isdigit():
-        return int(text)
-    names = {job.title.lower().replace(" ", "-"): job.kind for job in JOB_KINDS.values()}
-    names |= {job.trade: job.kind for job in JOB_KINDS.values()}  # text: 5050 is the last of its trade
-    return names.get(text.strip().lower())
-
-
 def _pubkey(text: str) -> str:
     try:
         return nip19.parse_pubkey(text)
@@ -225,129 +179,6 @@ def _params(pairs: Sequence[str]) -> dict[str, list[str]]:
     return made
 
 
-@dataclass(frozen=True, slots=True)
-class _Shop:
-    """Everything known of the sellers, at one moment."""
-
-    directory: Directory
-    book: Reputation
-    own: frozenset[str]
-
-    def best_of(self, offers: Sequence[Answer]) -> Answer:
-        """The bill (or the free result) of an open call that is worth most: price against reputation."""
-        rng = random.SystemRandom()
-
-        def cost(offer: Answer) -> float:
-            kind = offer.event.kind - 1000 if isinstance(offer, JobResult) else 0
-            scores = [self.book.score(offer.provider, each) for p, each in self.book.scored() if p == offer.provider]
-            score = scores[0] if scores else newcomer(offer.provider, kind)
-            return ((offer.amount_msat or 0) + 1_000) / max(0.01, score.for_spend(offer.amount_msat or 0, rng))
-
-        return min(offers, key=cost)
-
-
-async def _look_around(
-    pool: Pool, purchases: Purchases, key: SecretKey, own: Iterable[str], kind: int | None, *, recheck: bool = False
-) -> _Shop:
-    """Announcements, reviews and follow lists of all relays, and our own ledger.
-
-    `recheck` runs failed gates of complaints again, which downloads and decodes a few files.
-    """
-    directory = Directory(pool)
-    try:
-        await directory.load(None if kind is None else [kind])
-    except RelayUnreachable as error:
-        raise Unavailable(f"no relay answers: {error}") from None
-    directory.stats = await purchases.stats()
-    witness = Witness(pool, recheck=rechecker([_http(url) for url in pool.relays]) if recheck else None)
-    found = directory.offers()
-    keys = await zap_keys({offer.provider: offer.announcement.lud16 for offer in found if offer.announcement.lud16})
-    await witness.listen_to({offer.provider for offer in found}, key.public, payee_keys=keys)
-    told = [each for each in witness.evidence if each.rater != key.public] + await purchases.evidence()
-    view = witness.viewpoint(own=[key.public])
-    return _Shop(directory, Reputation(view, told, now=system_clock(), vouches=witness.vouches), frozenset(own))
-
-
-def _choose(shop: _Shop, wish: _Wish) -> tuple[Offer, tuple[Factors, ...]]:
-    """The offer to take, and the table that says why."""
-    asked = _matching(shop.directory, wish)
-    cap = wish.max_msat if wish.max_msat is not None else max((offer.price_msat or 0 for offer in asked), default=0)
-    candidates = {
-        (offer.provider, offer.announcement.d): Candidate(
-            provider=offer.provider,
-            price_msat=offer.price_msat,
-            score=shop.book.score(offer.provider, offer.kind),
-            liveness=max(offer.liveness, 0.02 if wish.to else 0.0),  # whoever is named is asked, alive or not
-            latencies=offer.stats.latencies,
-            name=offer.name,
-            local=offer.provider in shop.own,
-        )
-        for offer in asked
-    }
-    choice = choose(list(candidates.values()), Need(cap_msat=cap, seconds=wish.seconds), random.SystemRandom())
-    if choice.winner is None:
-        cheapest = min(offer.price_msat or 0 for offer in asked)
-        if wish.max_msat is not None and cheapest > wish.max_msat:
-            raise UsageComplaint(f"the cheapest offer is {show(cheapest)}: raise --max-sats")
-        raise Unavailable(f"nobody can be hired: {choice.table[0].excluded} (--to NPUB asks one seller all the same)")
-    best = next(offer for offer in asked if candidates[offer.provider, offer.announcement.d] == choice.winner)
-    if wish.max_msat is None and best.price_msat is None:
-        raise UsageComplaint(f"{best.name or best.provider[:8]} announces no fixed price: say --max-sats")
-    return best, choice.table
-
-
-def _matching(directory: Directory, wish: _Wish) -> list[Offer]:
-    """The offers of this kind, or of this recipe, by the seller that was named."""
-    kind = _as_kind(wish.what)
-    found = directory.offers(kind if kind is not None else JOB_COMPOSITE)
-    if kind is None:
-        found = [offer for offer in found if _slug(wish.what) in (offer.announcement.d, _slug(offer.name))]
-        if not found:
-            sold = ", ".join(sorted({o.announcement.d for o in directory.offers(JOB_COMPOSITE)})) or "none"
-            raise UsageComplaint(f"{wish.what!r} is no kind of job, and nobody sells it as a recipe (sold: {sold})")
-    if wish.to is not None:
-        found = [offer for offer in found if offer.provider == wish.to]
-        if not found:
-            raise UsageComplaint("this seller announces no such service: `timmy services` shows what is sold")
-    if not found:
-        raise Unavailable(f"nobody announces {wish.what} here: other relays can be asked with --relay wss://...")
-    return found
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-
-
-async def _inputs(wish: _Wish, blossom: str, key: SecretKey) -> list[JobInput]:
-    """Text, addresses, and files, which are put on the relay's own file server first."""
-    made: list[JobInput] = []
-    for text in wish.inputs:
-        if is_http_url(text):
-            made.append(JobInput(text, "url"))
-        elif (path := await asyncio.to_thread(_file, text)) is not None:
-            head = await asyncio.to_thread(_head, path)
-            async with BlossomClient(blossom, key) as client:
-                blob = await client.upload(path, sniff(head))
-            made.append(JobInput(blob.url, "url"))
-        else:
-            made.append(JobInput(text, "text"))
-    return made
-
-
-def _file(text: str) -> Path | None:
-    """The file of this name; None where the text is just text."""
-    try:
-        path = Path(text).expanduser()
-        return path if path.is_file() else None
-    except (OSError, ValueError, RuntimeError):
-        return None
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(4096)
-
-
 # -- what the commands do -------------------------------------------------------------------------------------------
 
 
@@ -360,7 +191,7 @@ async def _services(
         async with Pool(relays, key=key) as pool:
             purchases = Purchases(db, key)
             own = home.public_keys(folder).values()
-            shop = await _look_around(pool, purchases, key, own, kind, recheck=recheck)
+            shop = await look_around(pool, purchases, key, own, kind, recheck=recheck)
             found = [(offer, shop.book.score(offer.provider, offer.kind)) for offer in shop.directory.offers(kind)]
             if publish_ranks:
                 await _publish_ranks(folder, pool, [score for _, score in found], await purchases.stats())
@@ -405,40 +236,29 @@ async def _publish_ranks(
     err.print(f"published {len(events) - 1} ranks as {nip19.npub(key.public)}")
 
 
-async def _buy(folder: Path, relays: Sequence[str], wallet: str | None, wish: _Wish, *, quiet: bool) -> Purchase:
+async def _buy(
+    folder: Path, relays: Sequence[str], wallet: str | None, wish: Wish, save: Path | None, *, review: bool, quiet: bool
+) -> Purchase:
     key = home.owner_key(folder)
-    if wish.open_call and (wish.max_msat is None or _as_kind(wish.what) is None):
+    if wish.open_call and (wish.max_msat is None or as_kind(wish.what) is None):
         raise UsageComplaint("an open call needs a kind of job and --max-sats")
-    async with _buyer(folder, relays, wallet, wish.review) as buyer:
-        shop = await _look_around(
-            buyer.pool, buyer.purchases, key, home.public_keys(folder).values(), _as_kind(wish.what)
+    async with open_buyer(folder, relays, wallet, review) as buyer:
+        shop = await look_around(
+            buyer.pool, buyer.purchases, key, home.public_keys(folder).values(), as_kind(wish.what)
         )
-        offer, why = (None, ()) if wish.open_call else _choose(shop, wish)
-        ceiling = wish.max_msat if wish.max_msat is not None else (offer.price_msat or 0 if offer else 0)
-        order = buyer.order(
-            offer.kind if offer else _kind_number(wish.what),
-            await _inputs(wish, _http(relays[0]), key),
-            provider=offer.provider if offer else None,
-            max_msat=ceiling,
-            params=wish.params,
-            output=wish.output,
-            encrypt=wish.encrypt,
-            seconds=wish.seconds,
-            announced_msat=offer.price_msat if offer else None,
-            extra_tags=[["a", offer.announcement.address]] if offer and offer.kind == JOB_COMPOSITE else (),
-        )
-        title = " ".join([wish.what, *wish.inputs])[:200]
-        with BuyView(shop.directory, title, quiet=quiet) as view:
+        offer, why = (None, ()) if wish.open_call else choose_offer(shop, wish)
+        order = await order_for(buyer, wish, offer)
+        with BuyView(shop.directory, wish.title, quiet=quiet) as view:
             buying = asyncio.ensure_future(
                 buyer.buy(
                     order,
                     view.update,
-                    title=title,
+                    title=wish.title,
                     relays=offer.relays if offer else (),
                     choose=shop.best_of,
                     why=why,
                     lightning=offer.announcement.lud16 if offer else "",
-                    out=wish.save,
+                    out=save,
                 )
             )
             try:
@@ -450,12 +270,12 @@ async def _buy(folder: Path, relays: Sequence[str], wallet: str | None, wish: _W
                 err.print("interrupted: `timmy jobs --resume` goes on with it, and pays nothing twice")
                 raise
         if not quiet:
-            receipt_of(bought, wish.save, view.costs())
+            receipt_of(bought, save, view.costs())
         return bought
 
 
 async def _go_on(folder: Path, relays: Sequence[str], wallet: str | None, cancel: str | None) -> None:
-    async with _buyer(folder, relays, wallet, True) as buyer:
+    async with open_buyer(folder, relays, wallet) as buyer:
         if cancel is not None:
             found = await buyer.purchases.find(cancel)
             if len(found) != 1:
@@ -472,57 +292,3 @@ async def _jobs(folder: Path, job: str | None, limit: int) -> list[Purchase]:
         return await (purchases.find(job.lower()) if job else purchases.recent(limit=limit))
     finally:
         await db.close()
-
-
-@asynccontextmanager
-async def _buyer(folder: Path, relays: Sequence[str], wallet: str | None, review: bool) -> AsyncIterator[Buyer]:
-    key = home.owner_key(folder)
-
-    def tell(bought: Purchase) -> list[Event]:
-        receipt = bought.result.fact("receipt") if bought.result is not None else None
-        about = review_of(bought, receipt_id=receipt) if review else None
-        return build_review(key, about, relay=relays[0], created_at=system_clock()) if about is not None else []
-
-    purse = _wallet(folder, wallet)
-    db = await Database.open(folder / "market" / "market.db", MIGRATIONS)
-    try:
-        try:
-            entered = await purse.__aenter__()
-        except WalletError as error:
-            raise Unavailable(f"the wallet does not answer: {error}") from None
-        try:
-            async with (
-                Pool(relays, key=key) as pool,
-                Buyer(
-                    key,
-                    pool,
-                    entered,
-                    db=db,
-                    files=folder / "market" / "files",
-                    allow_hosts=[_http(url) for url in relays],
-                    review=tell,
-                    inspect=inspect,
-                ) as buyer,
-            ):
-                yield buyer
-        finally:
-            await purse.__aexit__(*sys.exc_info())
-    finally:
-        await db.close()
-
-
-def _wallet(folder: Path, given: str | None) -> Wallet:
-    own = folder / "wallet" / "connections" / "owner.uri"
-    path = Path(given) if given is not None and "://" not in given else own
-    try:
-        uri = given if given is not None and "://" in given else path.read_text().strip()
-    except FileNotFoundError:
-        raise Unavailable(f"no wallet at {path}: start `timmy up` or `timmy wallet`, or say --wallet FILE") from None
-    try:
-        return open_wallet(uri)
-    except WalletError as error:
-        raise UsageComplaint(f"--wallet: {error}") from None
-
-
-def _http(relay: str) -> str:
-    return "http" + relay.removeprefix("ws")

@@ -6,6 +6,7 @@ import pytest
 
 from node.commands import market
 from node.errors import Unavailable, UsageComplaint
+from node.hiring import as_kind
 
 
 @pytest.mark.parametrize(
@@ -14,7 +15,7 @@ from node.errors import Unavailable, UsageComplaint
      ("music-video", None)],
 )  # fmt: skip
 def test_kinds_have_names(text: str, kind: int | None) -> None:
-    assert market._as_kind(text) == kind
+    assert as_kind(text) == kind
 
 
 def test_parameters() -> None:
