@@ -8,6 +8,7 @@ import logging
 import socket
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -16,10 +17,11 @@ from dvms.artefacts import Made, MadeFile
 from market.job import JobRequest
 from market.kinds import RELAY_LIST
 from market.media import Media
+from market.sealed import seal_file
 from market.tags import parse_relay
+from nostr.address import public_address
 from nostr.blossom import BlossomClient
 from nostr.clock import Clock
-from nostr.download import public_address
 from nostr.errors import BlossomError, RelayError
 from nostr.filter import Filter
 from nostr.key import SecretKey
@@ -136,23 +138,25 @@ class FileShelf:
     def hosts(self) -> tuple[str, ...]:
         return tuple(client.server for client in self._servers)
 
-    async def put(self, made: Made) -> tuple[Media, ...]:
-        """Upload every file of a result, posters included. Raises UploadFailed."""
-        return tuple([await self._put_one(item) for item in made.files])
+    async def put(self, made: Made, *, seal: bool = False) -> tuple[Media, ...]:
+        """Upload every file of a result, posters included; `seal`: under a key of its own each. Raises UploadFailed."""
+        return tuple([await (self._put_sealed(item) if seal else self._put_one(item)) for item in made.files])
 
     async def _put_one(self, item: MadeFile) -> Media:
         poster = await self._upload(item.poster, "image/jpeg") if item.poster is not None else ""
-        return Media(
-            url=await self._upload(item.path, item.mime),
-            sha256=item.sha256,
-            mime=item.mime,
-            size=item.size,
-            dim=item.dim,
-            seconds=item.seconds,
-            blurhash=item.blurhash,
-            alt=item.alt,
-            poster=poster,
-        )
+        return _described(item, await self._upload(item.path, item.mime), poster=poster)
+
+    async def _put_sealed(self, item: MadeFile) -> Media:
+        """The file as noise that only the result's reader can open. A poster would tell too much: it stays here."""
+        noise = item.path.with_name(f"{item.path.name}.sealed")
+        try:
+            sealed = await asyncio.to_thread(seal_file, item.path, noise)
+            url = await self._upload(noise, "application/octet-stream")
+        except OSError as error:
+            raise UploadFailed(f"{item.path.name} could not be sealed: {error.strerror}") from None
+        finally:
+            noise.unlink(missing_ok=True)
+        return replace(_described(item, url), sha256=sealed.sha256, size=sealed.size, seal=sealed.seal)
 
     async def _upload(self, path: Path, mime: str) -> str:
         reasons = []
@@ -164,3 +168,17 @@ class FileShelf:
         if not self._servers:
             reasons.append("no file server is configured: set `blossom` in [dvm]")
         raise UploadFailed("; ".join(reasons))
+
+
+def _described(item: MadeFile, url: str, *, poster: str = "") -> Media:
+    return Media(
+        url=url,
+        sha256=item.sha256,
+        mime=item.mime,
+        size=item.size,
+        dim=item.dim,
+        seconds=item.seconds,
+        blurhash=item.blurhash,
+        alt=item.alt,
+        poster=poster,
+    )

@@ -153,7 +153,9 @@ async def opened(
             stack.push_async_callback(db.close)
             near, far = await _near_and_far(relays, own=_own_relay(data))
             free = (settings.price or 0) == 0
-            pool = await stack.enter_async_context(Pool([*near, *(far if free else [])], key=key, clock=clock))
+            homes = [*near, *(far if free else [])]
+            guests = None if settings.private_relays else ()
+            pool = await stack.enter_async_context(Pool(homes, key=key, clock=clock, private_hosts=guests))
             outbox = Outbox(db, pool, clock)
             outbox.start()
             stack.push_async_callback(outbox.close)

@@ -22,6 +22,7 @@ from typing import Any, Self
 import aiohttp
 
 from nostr import message, nip42
+from nostr.address import public_socket
 from nostr.clock import Clock, system_clock
 from nostr.errors import RelayRefused, RelayUnreachable
 from nostr.event import Event
@@ -485,12 +486,15 @@ class Connection:
         return self._session
 
 
-def new_session() -> aiohttp.ClientSession:
-    """An HTTP session fit for relays: no cookies, no total timeout (sockets live for days), many hosts."""
+def new_session(*, public: bool = False) -> aiohttp.ClientSession:
+    """An HTTP session fit for relays: no cookies, no total timeout (sockets live for days), many hosts.
+
+    With `public` it connects to addresses of the public internet only.
+    """
     return aiohttp.ClientSession(
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=_DIAL_TIMEOUT),
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=aiohttp.TCPConnector(limit=0, socket_factory=public_socket if public else None),
     )
 
 

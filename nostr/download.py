@@ -24,12 +24,12 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from nostr.address import PrivateAddress, public_address
 from nostr.sniff import extension, sniff
 
 _CHUNK: Final = 1 << 16
 _HEAD: Final = 4096  # bytes the type is read from
 _MAX_URL: Final = 4096
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
 class DownloadRefused(Exception):
@@ -94,30 +94,16 @@ async def download(
             return await _follow(session, url, limits, allowed, into, sha256)
     except TimeoutError:
         raise DownloadFailed(f"the download took longer than {limits.seconds:g} s") from None
-    except _Forbidden as error:
+    except PrivateAddress as error:
         raise DownloadRefused(str(error)) from None
     except aiohttp.ClientConnectorError as error:
-        if isinstance(error.os_error, _Forbidden):
+        if isinstance(error.os_error, PrivateAddress):
             raise DownloadRefused(str(error.os_error)) from None
         raise DownloadFailed(f"no connection to {error.host}") from None
     except aiohttp.InvalidURL:
         raise DownloadRefused("not a web address of a public host") from None
     except (aiohttp.ClientError, OSError) as error:
         raise DownloadFailed(f"the download broke off ({type(error).__name__})") from None
-
-
-def public_address(text: str) -> bool:
-    """True for an IP address of the public internet. Addresses that carry an IPv4 inside are judged by it."""
-    address = ipaddress.ip_address(text.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is None and address.teredo is not None:
-            inner = address.teredo[1]
-        if inner is not None:
-            return public_address(str(inner))
-    return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 def checked_url(url: str) -> URL:
@@ -276,10 +262,6 @@ def _unpacker(encoding: str, max_bytes: int) -> Callable[[bytes], bytes]:
     return unpack
 
 
-class _Forbidden(OSError):
-    """A name that leads to a private address."""
-
-
 class _Resolver(AbstractResolver):
     """Resolves a name and lets it through only if all its addresses are public: aiohttp connects to just these."""
 
@@ -295,7 +277,7 @@ class _Resolver(AbstractResolver):
         for kind, _, proto, _, where in found:
             address = str(where[0])
             if (host.lower(), port) not in self._allowed and not public_address(address):
-                raise _Forbidden(f"{host} is not on the public internet")
+                raise PrivateAddress(f"{host} is not on the public internet")
             made.append(
                 ResolveResult(
                     hostname=host, host=address, port=port, family=kind, proto=proto, flags=socket.AI_NUMERICHOST

@@ -30,7 +30,11 @@ _GUEST_IDLE = 60.0  # seconds
 
 
 class Pool:
-    """`key` signs AUTH challenges of every relay. `on_change(url, state)` is called as relays come and go."""
+    """`key` signs AUTH challenges of every relay. `on_change(url, state)` is called as relays come and go.
+
+    Where guests are named by strangers, give `private_hosts`: then a guest at a private address is dialled only if it
+    is one of these (`host:port`), so that nobody makes this machine talk to its own network.
+    """
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class Pool:
         key: SecretKey | None = None,
         clock: Clock = system_clock,
         on_change: Callable[[str, str], None] | None = None,
+        private_hosts: Iterable[str] | None = None,
     ) -> None:
         self._key = key
         self._clock = clock
@@ -48,11 +53,14 @@ class Pool:
         self._guests: dict[str, Connection] = {}
         self._used: dict[str, float] = {}
         self._everywhere: list[Subscription] = []
+        self._private_hosts = None if private_hosts is None else frozenset(private_hosts)
         self._session: aiohttp.ClientSession | None = None
+        self._public_session: aiohttp.ClientSession | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self._session = new_session()
+        self._public_session = new_session(public=True)
         for url in self._wanted:
             self._dial_home(url)
         self._sweeper = asyncio.create_task(self._sweep(), name="pool sweeper")
@@ -66,8 +74,9 @@ class Pool:
         await asyncio.gather(*(connection.close() for connection in connections))
         self._homes.clear()
         self._guests.clear()
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._session, self._public_session):
+            if session is not None:
+                await session.close()
 
     @property
     def relays(self) -> tuple[str, ...]:
@@ -152,7 +161,7 @@ class Pool:
         known = self._homes.get(url) or self._guests.get(url)
         if known is None:
             self._make_room(url)
-            known = self._guests[url] = self._dial(url)
+            known = self._guests[url] = self._dial(url, self._session_for(url))
         self._used[url] = asyncio.get_running_loop().time()
         return known
 
@@ -177,18 +186,24 @@ class Pool:
         return list(found.values())
 
     def _dial_home(self, url: str) -> None:
-        connection = self._guests.pop(url) if url in self._guests else self._dial(url)
+        if url in self._guests and self._session_for(url) is not self._session:
+            self._hang_up(url)
+        connection = self._guests.pop(url, None) or self._dial(url, self._session)
         self._homes[url] = connection
         for sub in self._everywhere:
             if not sub.closed and all(feed.connection is not connection for feed in sub.feeds):
                 connection.join(sub)
 
-    def _dial(self, url: str) -> Connection:
-        if self._session is None:
+    def _session_for(self, guest: str) -> aiohttp.ClientSession | None:
+        parts = urlsplit(guest)
+        place = f"{parts.hostname}:{parts.port or {'ws': 80, 'wss': 443}[parts.scheme]}"
+        trusted = self._private_hosts is None or place in self._private_hosts
+        return self._session if trusted else self._public_session
+
+    def _dial(self, url: str, session: aiohttp.ClientSession | None) -> Connection:
+        if session is None:
             raise RuntimeError("the pool is not entered: use `async with Pool(...)`")
-        connection = Connection(
-            url, key=self._key, clock=self._clock, session=self._session, on_change=self._tell_listeners
-        )
+        connection = Connection(url, key=self._key, clock=self._clock, session=session, on_change=self._tell_listeners)
         connection.start()
         return connection
 

@@ -51,7 +51,7 @@ class OrchestratorSettings(BaseModel):
     )
     blossom: str = Field("", description="file server for artefacts; empty: the node's own")
     allow_hosts: list[str] = Field(
-        default_factory=list, description="host:port on private networks that providers' files may come from"
+        default_factory=list, description="host:port on private networks where providers' relays and files may lie"
     )
     keep_days: int = Field(30, ge=1, description="how long artefacts stay for re-use by the same buyer")
 

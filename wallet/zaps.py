@@ -16,8 +16,9 @@ from typing import Any
 import orjson
 
 from nostr import nip57
+from nostr.address import public_address
 from nostr.clock import Clock, system_clock
-from nostr.download import DownloadRefused, checked_url, public_address
+from nostr.download import DownloadRefused, checked_url
 from nostr.event import Event, InvalidEvent
 from nostr.key import SecretKey
 from nostr.pool import Pool

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from market.errors import FetchFailed, FetchRefused
 from market.fetch import Limits, fetch, mime_matches
-from nostr.download import public_address
+from nostr.address import public_address
 from nostr.sniff import sniff
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(5000)

@@ -217,6 +217,19 @@ async def test_pool_works_while_a_relay_is_dead() -> None:
         await dead.stop()
 
 
+async def test_a_guarded_pool_dials_no_strangers_relay_at_a_private_address() -> None:
+    async with SmallRelay() as home, SmallRelay() as guest, SmallRelay() as known:
+        known_place = known.url.removeprefix("ws://")
+        async with Pool([home.url], private_hosts=[known_place]) as pool:
+            by_name = guest.url.replace("127.0.0.1", "localhost")
+            answers = await pool.publish(note("x"), relays=[home.url, guest.url, by_name, known.url], timeout=1)
+            assert answers[home.url].accepted and answers[known.url].accepted
+            assert not answers[guest.url].answered and not answers[by_name].answered
+            assert not guest.events
+            pool.add(guest.url)  # the owner's own word
+            assert (await pool.publish(note("x"), relays=[guest.url]))[guest.url].accepted
+
+
 async def test_pool_dials_guests_and_spreads_to_added_relays() -> None:
     async with SmallRelay() as home, SmallRelay() as guest, SmallRelay() as late, Pool([home.url]) as pool:
         answers = await pool.publish(note("x"), relays=[guest.url, "https://no.relay", "nonsense"])
