@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from market.announcement import (
@@ -24,7 +25,7 @@ from market.announcement import (
     build_withdrawal,
 )
 from nostr import message, nip13
-from nostr.clock import Clock
+from nostr.clock import Clock, sleep_or_jump
 from nostr.event import Event
 from nostr.key import SecretKey
 from nostr.pool import Pool
@@ -61,11 +62,11 @@ class Herald:
         bits: int = 0,
         every: int = HEARTBEAT_EVERY,
         spacing: float = 2.0,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         self._key, self._profile, self._pool, self._clock = key, profile, pool, clock
         self._pulse, self._bits, self._every, self._spacing = pulse, bits, every, spacing
-        self._sleep = sleep
+        self._sleep = sleep or partial(sleep_or_jump, clock)
         self.protected = False  # NIP-70: for this node only, no relay may carry it on
         self._last_beat: Event | None = None
 
@@ -90,12 +91,11 @@ class Herald:
 
     async def _beat(self) -> None:
         loop = asyncio.get_running_loop()
-        due = loop.time()
         while True:
+            began = loop.time()
             pulse = self._pulse()
             if pulse.status == PAUSED:
                 await self._sleep(_LOOK_AGAIN)
-                due = loop.time()
                 continue
             tags = [["queue", str(pulse.queue)], *self._mark]
             beat = build_heartbeat(
@@ -105,10 +105,9 @@ class Herald:
             answers = await self._pool.publish(beat, timeout=30)
             if not any(ok.accepted for ok in answers.values()):
                 log.info("the heartbeat reached no relay")
-                due = loop.time() + RETRY / 4
+                await self._sleep(RETRY / 4)
             else:
-                due = max(due + self._every, loop.time())
-            await self._sleep(max(0.0, due - loop.time()))
+                await self._sleep(max(0.0, began + self._every - loop.time()))
 
     async def _announce(self) -> None:
         while True:

@@ -19,7 +19,7 @@ from market.announcement import (
     build_withdrawal,
 )
 from market.kinds import JOB_COMPOSITE, RECIPE
-from nostr.clock import Clock
+from nostr.clock import Clock, sleep_or_jump
 from nostr.event import Event
 from nostr.key import SecretKey
 from nostr.pool import Pool
@@ -104,7 +104,7 @@ class Storefront:
             self._last_beat = beat
             answers = await self._pool.publish(beat, timeout=30)
             reached = any(ok.accepted for ok in answers.values())
-            await asyncio.sleep(HEARTBEAT_EVERY if reached else 15)
+            await sleep_or_jump(self._clock, HEARTBEAT_EVERY if reached else 15)
 
     async def _announce(self) -> None:
         now = self._clock()
