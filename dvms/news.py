@@ -52,7 +52,7 @@ class Newsroom:
         media: tuple[Media, ...] = ()
         if isinstance(what, Made):
             try:
-                media = await self._shelf.put(what)
+                media = await self._shelf.put(what, seal=request.wants_seal)
             except UploadFailed:
                 return
             what = media[0].url

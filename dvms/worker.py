@@ -32,7 +32,7 @@ from dvms.policy import Context, Policy, judge
 from dvms.service import Job, Refused, Service, ServiceError
 from dvms.settings import SellerSettings
 from market.errors import BadRequest
-from market.job import JobRequest, build_feedback, build_result
+from market.job import JobRequest, Media, build_feedback, build_result
 from market.tags import parse_msat
 from nostr.clock import Clock
 from nostr.event import Event
@@ -336,7 +336,7 @@ class Worker:
     async def _deliver(self, sale: Sale, request: JobRequest, made: Made) -> None:
         """Files first, then the signed result, then (for a locked payment) the money, then the customer."""
         parts = self.parts
-        media = await self._put_files(made)
+        media = await self._put_files(made, seal=request.wants_seal)
         now = parts.clock()
         engine = parts.service.engine()
         facts = {"engine": engine.name, "model": engine.model, "licence": engine.licence} | dict(made.facts)
@@ -386,7 +386,7 @@ class Worker:
         parts.outbox.wake()
         log.info("job %s delivered after %d s", sale.id[:8], parts.clock() - sale.heard_at)
 
-    async def _put_files(self, made: Made) -> Sequence[Any]:
+    async def _put_files(self, made: Made, *, seal: bool) -> Sequence[Media]:
         """On the shelf, with patience: the file server may be restarting."""
         if not made.files:
             return ()
@@ -394,7 +394,7 @@ class Worker:
         delay = 0.5
         while True:
             try:
-                return await self.parts.shelf.put(made)
+                return await self.parts.shelf.put(made, seal=seal)
             except UploadFailed as error:
                 log.warning("upload: %s", error)
                 if asyncio.get_running_loop().time() + delay > deadline:

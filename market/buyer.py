@@ -24,7 +24,7 @@ from typing import Final
 from market.buying import Answer, Choose, End, Inspect, OnUpdate, Reviewer, Run, Update
 from market.choose import Factors
 from market.errors import BillRefused, FetchFailed, FetchRefused, PurchaseError, ResultRefused
-from market.fetch import RESULT, Fetched, Limits, fetch
+from market.fetch import RESULT, Fetched, Limits
 from market.job import Feedback, JobInput, JobRequest, JobResult, build_request
 from market.kinds import DELETION, FEEDBACK, result_kinds
 from market.payer import Payer, bill_of
@@ -40,6 +40,7 @@ from market.purchase import (
     wanted_file,
 )
 from market.purchases import IN_DOUBT, OPEN, PURCHASES_SCHEMA, WHY_SCHEMA, Purchase, Purchases, State, finish
+from market.sealed import fetch_media
 from market.zap_bill import zap_invoice
 from nostr.clock import Clock, system_clock
 from nostr.database import Database
@@ -432,12 +433,8 @@ class Buyer:
             left = run.order.deadline - self.clock()
             limits = Limits(self._limits.max_bytes, max(5.0, min(self._limits.seconds, left)), self._limits.redirects)
             try:
-                run.fetched = fetched = await fetch(
-                    media[0].url,
-                    limits,
-                    allow_loopback_hosts=self._allow,
-                    into=self._files,
-                    sha256=media[0].sha256 or None,
+                run.fetched = fetched = await fetch_media(
+                    media[0], limits, allow_loopback_hosts=self._allow, into=self._files
                 )
                 check_file(run.order, media[0], fetched)
                 if self._inspect is not None and (fault := await self._inspect(run.order, fetched)) is not None:

@@ -90,6 +90,11 @@ class JobRequest:
         values = self.params.get(_param_name(name))
         return values[0] if values else default
 
+    @property
+    def wants_seal(self) -> bool:
+        """True for an encrypted request whose customer can open sealed files (market.sealed)."""
+        return self.encrypted is not None and (self.param("encryption-algorithm") or "").lower() == "aes-gcm"
+
     @classmethod
     def outline(cls, event: Event) -> JobRequest:
         """What can be known of a request that cannot be read: enough to answer it in clear with an error."""
@@ -250,7 +255,10 @@ def build_request(
     extra_tags: Iterable[Tag] = (),
     created_at: int | None = None,
 ) -> Event:
-    """A signed job request. `encrypt_to` (the provider's key) hides inputs, parameters, output and bid."""
+    """A signed job request.
+
+    `encrypt_to` (the provider's key) hides inputs, parameters, output and bid, and asks for sealed files.
+    """
     secret: list[list[str]] = []
     for item in inputs:
         tag = ["i", item.value, item.type, item.relay, item.marker]
@@ -259,6 +267,8 @@ def build_request(
         secret.append(tag)
     for name, value in (params or {}).items():
         secret.append(["param", name, *([value] if isinstance(value, str) else value)])
+    if encrypt_to:  # what the answer's files may be sealed with (market.sealed)
+        secret.append(["param", "encryption-algorithm", "aes-gcm"])
     if output:
         secret.append(["output", output])
     if bid_msat is not None:

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from market.tags import Tag, is_http_url, parse_hex64
 
+_NONCE = re.compile(r"^([0-9a-fA-F]{2}){12,16}$")
 _DIM = re.compile(r"^(\d{1,5})x(\d{1,5})$")
 
 
 @dataclass(frozen=True, slots=True)
+class Seal:
+    """What opens a sealed file (market.sealed): AES-GCM key and nonce in hex, and the hash of the original."""
+
+    key: str = field(repr=False)
+    nonce: str = field(repr=False)
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Media:
-    """One file at a URL. `size` in bytes, `dim` = (width, height) in pixels, `seconds` for audio and video."""
+    """One file at a URL. `size` in bytes, `dim` = (width, height) in pixels, `seconds` for audio and video.
+
+    With a `seal`, `sha256` and `size` are those of the sealed file at the URL, everything else is of the original.
+    """
 
     url: str
     sha256: str = ""
@@ -24,6 +37,12 @@ class Media:
     blurhash: str = ""
     alt: str = ""
     poster: str = ""
+    seal: Seal | None = None
+
+    @property
+    def original(self) -> str:
+        """The hash of the file as its reader has it."""
+        return self.seal.sha256 if self.seal is not None else self.sha256
 
     def imeta(self) -> list[str]:
         """The NIP-92 tag of this file."""
@@ -38,6 +57,13 @@ class Media:
             ("image", self.poster),
             ("alt", " ".join(self.alt.split())),
         ]
+        if self.seal is not None:
+            fields += [
+                ("encryption-algorithm", "aes-gcm"),
+                ("decryption-key", self.seal.key),
+                ("decryption-nonce", self.seal.nonce),
+                ("ox", self.seal.sha256),
+            ]
         return ["imeta", *(f"{name} {value}" for name, value in fields if value)]
 
     @classmethod
@@ -64,7 +90,18 @@ def _media(fields: dict[str, str]) -> Media | None:
         blurhash=fields.get("blurhash", ""),
         alt=fields.get("alt", ""),
         poster=fields.get("image", "") or fields.get("thumb", ""),
+        seal=_seal(fields),
     )
+
+
+def _seal(fields: dict[str, str]) -> Seal | None:
+    """Key and nonce of an AES-256-GCM file; None where the file is not sealed, or in a way nobody here can open."""
+    key, nonce = fields.get("decryption-key", ""), fields.get("decryption-nonce", "")
+    if fields.get("encryption-algorithm", "").lower() != "aes-gcm" or parse_hex64(key) is None:
+        return None
+    if not _NONCE.match(nonce):
+        return None
+    return Seal(key.lower(), nonce.lower(), parse_hex64(fields.get("ox", "")) or "")
 
 
 def _seconds(text: str) -> float | None:

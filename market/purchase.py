@@ -162,12 +162,12 @@ def check_file(order: Order, media: Media, fetched: Fetched) -> None:
         raise _result(Refusal.WRONG_TYPE, f"the file is {fetched.mime}, wanted was {wanted}")
     if fetched.size == 0:
         raise _result(Refusal.EMPTY, "the file is empty")
-    if media.sha256 and media.sha256 != fetched.sha256:
+    if media.original and media.original != fetched.sha256:
         raise _result(Refusal.WRONG_HASH, "the file is not the one the result promised: its hash differs")
 
 
 def wanted_file(request: JobRequest) -> str | None:
-    """The MIME type of the file a job should give; None where its answer is text.
+    """The MIME type of the file a job should give; None where its answer is text, or may be anything (a composite).
 
     An `output` tag decides; without one, the kind of job: `image/*` for pictures, whatever the exact format.
     """

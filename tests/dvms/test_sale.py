@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from dvms.news import JobReport
+from market.fetch import fetch
 from market.job import JobInput, JobResult
+from market.sealed import fetch_media
 from nostr.key import SecretKey
 from tests.dvms.conftest import Customer, Purse, a_relay, a_worker, until
 
@@ -34,6 +36,25 @@ async def test_paid_job_is_billed_once_paid_and_delivered(tmp_path, relay, custo
         assert purse.msat == 21000 and len(bank.paid) == 1
         for word in said:
             assert bool(word.event.tagged("encrypted")) == bool(encrypt)
+
+
+@pytest.mark.parametrize("can_open", [True, False])
+async def test_files_of_an_encrypted_job_are_sealed_for_who_can_open_them(
+    tmp_path, relay, customer, monkeypatch, can_open
+):
+    if not can_open:  # a client of somebody else: it never says that it can
+        monkeypatch.setattr("market.job.JobRequest.wants_seal", False)
+    async with a_worker("Mill", tmp_path, relay) as running:
+        request = await customer.send(5100, "picture", encrypt_to=running.key.public)
+        said = await customer.hears(request)
+        media = said[-1].urls[0]
+        lies = await fetch(media.url, allow_loopback_hosts=[media.url], into=tmp_path)
+        assert lies.sha256 == media.sha256 and media.sha256 in media.url and lies.size == media.size
+        assert lies.path.read_bytes().startswith(b"\x89PNG") is not can_open
+        got = await fetch_media(media, allow_loopback_hosts=[media.url], into=tmp_path / "bought")
+        assert (got.mime, got.sha256, media.mime, media.dim) == ("image/png", media.original, "image/png", (32, 16))
+        assert bool(media.seal) is can_open and got.path.read_bytes().startswith(b"\x89PNG")
+        assert [path.name for path in (tmp_path / "bought").iterdir()] == [got.path.name]
 
 
 async def test_no_work_before_the_wallet_says_so(tmp_path, relay, customer, bank):
