@@ -12,7 +12,7 @@ import secrets
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -189,6 +189,14 @@ class BlobStore:
             if gone and last:
                 await asyncio.to_thread(self.path(sha256).unlink, missing_ok=True)
         return gone
+
+    async def expire(self, before: int, whose: Callable[[str], bool]) -> int:
+        """Take away the owners that `whose` names and that uploaded before then. Returns how many."""
+        rows = await self._db.fetch("SELECT sha256, pubkey FROM owner WHERE uploaded < ?", (before,))
+        old = [(row["sha256"], row["pubkey"]) for row in rows if whose(row["pubkey"])]
+        for sha256, pubkey in old:
+            await self.disown(sha256, pubkey)
+        return len(old)
 
 
 def kind_of(head: bytes, declared: str) -> str:

@@ -34,6 +34,7 @@ _UPLOADS, _UPLOADS_OF_ONE = 64, 8  # at a time
 _SECONDS = 900.0  # for one upload
 _MIRROR_SECONDS = 120.0
 _PAGE = 1000
+_DAY = 86_400
 _HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "*, Content-Length, Content-Range, Accept-Ranges, X-Reason",
@@ -71,6 +72,7 @@ class Blobs:
         self._store = await BlobStore.open(self._relay.data / "relay" / "blobs", self._relay.clock)
         self._totals = await self._store.totals()
         self._relay.more_samples.append(self._samples)
+        self._relay.more_retention.append(self._let_go)
         self._relay.status_parts["blobs"] = lambda: {"files": self._totals[0], "bytes": self._totals[1]}
         yield
         await self._store.close()
@@ -286,6 +288,15 @@ class Blobs:
             gauge("timmy_relay_blobs", "files stored", self._totals[0]),
             gauge("timmy_relay_blob_bytes", "bytes of files stored", self._totals[1]),
         ]
+
+    async def _let_go(self) -> None:
+        """Files older than the settings keep them: strangers' and our own have each their age."""
+        settings, own, now = self._relay.settings, self._relay.own_keys, self._relay.clock()
+        if settings.blob_days is not None:
+            await self.store.expire(now - int(settings.blob_days * _DAY), lambda key: key not in own)
+        if settings.own_blob_days is not None:
+            await self.store.expire(now - int(settings.own_blob_days * _DAY), lambda key: key in own)
+        self._totals = await self.store.totals()
 
     # -- turns of uploads -----------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import logging
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -70,6 +70,7 @@ class Relay:
         self.listeners: list[Callable[[Record], None]] = []
         self.more_samples: list[Callable[[], list[Sample]]] = []
         self.status_parts: dict[str, Callable[[], Any]] = {}
+        self.more_retention: list[Callable[[], Awaitable[None]]] = []
         self.base_url = ""
         self.key = load_or_create(data / "keys" / "relay.key")
         self.base_settings = settings
@@ -245,12 +246,18 @@ class Relay:
                     connection.second_passed()
                 if beat % 60 == 30:
                     self.syncing.close_idle()
-                if beat % 600 == 60 and self.settings.retention:
-                    await retention.apply(self.store, self.settings.retention, self.clock())
+                if beat % 600 == 60:
+                    await self.tidy()
                 await self.store.expire()
             except StoreError as error:
                 log.warning("the sweep waits: %s", error)
             await asyncio.sleep(SWEEP)
+
+    async def tidy(self) -> None:
+        """Let go of what the rules of retention say, events and files. Raises StoreError."""
+        await retention.apply(self.store, self.settings.retention, self.clock())
+        for let_go in self.more_retention:
+            await let_go()
 
     def _look_at_disk(self) -> None:
         short = shutil.disk_usage(self.data / "relay").free < self.settings.keep_free_bytes

@@ -150,12 +150,28 @@ class RelaySettings(BaseModel):
     upstream: list[Upstream] = Field(default_factory=list, description="relays to exchange events with")
     blob_max_bytes: int = Field(default=200_000_000, ge=0, description="longest file for Blossom; 0 = no uploads")
     blob_quota_bytes: int = Field(default=1_000_000_000, ge=0, description="bytes a key may store; own keys are free")
+    blob_days: float | None = Field(
+        default=None, gt=0, description="strangers' files go so many days after their upload; none = never"
+    )
+    own_blob_days: float | None = Field(
+        default=None, gt=0, description="the same for files of this node's own keys (what its workers made)"
+    )
     blob_mirror_hosts: list[str] = Field(
         default_factory=list, description="host:port on private networks that PUT /mirror may fetch from all the same"
     )
     blob_open: bool = Field(default=True, description="any key may upload within its quota; false = own keys only")
 
-    @field_validator("icon", "contact", "pubkey", "public_url", "past_seconds", "proxy_header", mode="before")
+    @field_validator(
+        "icon",
+        "contact",
+        "pubkey",
+        "public_url",
+        "past_seconds",
+        "proxy_header",
+        "blob_days",
+        "own_blob_days",
+        mode="before",
+    )
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
         return None if value == "" else value
