@@ -1,5 +1,6 @@
 """Pictures: what the prompt says is really in them, and the same job gives the same bytes."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ from PIL import Image
 
 from dvms.image.service import ImageParams, ImageService
 from dvms.image.storybook import recipe as recipes
-from dvms.image.storybook import sprites, vocabulary
+from dvms.image.storybook import sprites
 from dvms.image.storybook.compose import compose, flatten
+from dvms.image.storybook.light import LIGHTS
 from dvms.image.storybook.place import HORIZON
 from dvms.image.storybook.recipe import Recipe
+from dvms.image.storybook.styles import LOOKS
+from dvms.image.storybook.vocabulary import ALIASES, VOCABULARY, Feeling
 from dvms.image.storybook.words import understand
 from dvms.service import Input, Job, Progress, Refused, Result
 
@@ -150,10 +154,70 @@ def test_any_shape_of_frame(width: int, height: int) -> None:
 
 
 def test_the_word_lists_name_sprites_that_exist() -> None:
-    known = sprites.by_label()
-    named = {label for label in vocabulary.ALIASES.values() if label}
-    named |= {label for label, _ in vocabulary.TOOLS_OF_TRADE.values()} | set(vocabulary.TOOLS_OF_TRADE)
-    assert named <= set(known)
+    named = {label for label in ALIASES.values() if label} | set(VOCABULARY.natural) | set(VOCABULARY.tools_of_trade)
+    named |= {label for label, _ in VOCABULARY.tools_of_trade.values()}
+    assert named <= set(sprites.by_label())
+
+
+def test_the_word_lists_name_places_and_lights_that_exist() -> None:
+    assert {item.name for item in VOCABULARY.places} <= set(HORIZON)
+    assert {item.name for item in VOCABULARY.times} <= set(LIGHTS)
+    assert {item.name for item in VOCABULARY.styles} == set(LOOKS)
+
+
+def test_every_pattern_of_the_word_lists_is_sound_and_finds_itself() -> None:
+    """A broken or empty pattern would match nothing, or everything."""
+    listed = [*VOCABULARY.places, *VOCABULARY.times, *VOCABULARY.styles, *VOCABULARY.framings, *VOCABULARY.relations]
+    patterns = [item.words for item in (*listed, *VOCABULARY.rephrased, *VOCABULARY.feelings)]
+    patterns += [*VOCABULARY.weather.values(), *VOCABULARY.features.values(), *VOCABULARY.poses.values()]
+    assert len(patterns) > 90
+    for pattern in patterns:
+        assert re.compile(pattern).search("") is None, pattern
+
+
+@pytest.mark.parametrize("feeling", VOCABULARY.feelings, ids=lambda f: f.scene[:30])
+def test_every_feeling_has_a_picture_with_something_in_it(feeling: Feeling) -> None:
+    meaning = understand(feeling.scene)
+    assert meaning.subjects and meaning.place
+
+
+@pytest.mark.parametrize("prompt", ["loneliness", "the weight of things unsaid and regret", "pure joy", "freedom"])
+def test_a_feeling_becomes_a_picture_of_somebody_somewhere(prompt: str) -> None:
+    meaning = understand(prompt)
+    assert meaning.felt and meaning.place and meaning.subjects
+
+
+def test_what_the_prompt_says_is_not_there_is_not_there() -> None:
+    scene = compose(Recipe("a forest without any animals or people, no clouds", 7, 160, 96))
+    assert not any(layer.name.startswith("sub") or layer.name == "clouds" for layer in scene.layers)
+    assert [s.sprite.label for s in understand("a dog and no cat").subjects] == ["dog"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "layer"),
+    [
+        ("three red balloons over a quiet village", "village"),
+        ("a train on a bridge over a river", "bridge"),
+        ("a waterfall in the jungle", "waterfall"),
+        ("a detective under a street lamp at night", "lamplight"),
+        ("a cat in a field of sunflowers", "field"),
+        ("a football match", "pitch"),
+        ("cyberpunk street market, neon signs", "stalls"),
+    ],
+)
+def test_named_pieces_of_scenery_are_in_the_picture(prompt: str, layer: str) -> None:
+    assert layer in {item.name for item in compose(Recipe(prompt, 3, 192, 128)).layers}
+
+
+@pytest.mark.parametrize("size", [(192, 128), (96, 160), (128, 128)])
+@pytest.mark.parametrize("prompt", ["a strawberry cake with candles", "a giraffe and an elephant", "a long red bus"])
+def test_nothing_that_fits_is_cut_by_the_edge(prompt: str, size: tuple[int, int]) -> None:
+    for seed in range(3):
+        scene = compose(Recipe(prompt, seed, *size))
+        for layer in scene.layers:
+            if layer.name.startswith("sub"):
+                assert layer.x >= scene.canvas.pad - 1, (layer.name, seed)
+                assert layer.x + layer.image.width <= scene.canvas.pad + size[0] + 1, (layer.name, seed)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ TALL = {
 FACES_LEFT = re.compile(
     r"horse|dog|cat$|deer|cow|ox|pig$|ram|ewe|goat|camel|llama|zebra|giraffe|elephant|mammoth|rhino|hippo|mouse$|rat|rabbit$|chipmunk"
     r"|beaver|hedgehog|skunk|kangaroo|badger|turkey|rooster|bird|duck|swan|dodo|flamingo|goose|crocodile|turtle|snake|sauropod|T-Rex"
-    r"|whale|dolphin|seal|fish|shark|snail|bison|buffalo|leopard|tiger$|donkey|dragon|eagle|poodle|automobile|bicycle|motorcycle|locomotive"
+    r"|whale|dolphin|seal|fish|shark|snail|bison|buffalo|leopard|tiger$|donkey|dragon|eagle|poodle|automobile|submarine|bicycle|motorcycle|locomotive"
     r"|sailboat|boat|tractor|taxi|bus|truck|train|car"
 )
 TALL_BY_SUBGROUP = {

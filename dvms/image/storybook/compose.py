@@ -8,17 +8,20 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dvms.image.storybook import anatomy, figures, sprites, styles
-from dvms.image.storybook.figures import Holder, layer_for, natural_height, picture_of, ridden, scaled, with_item
+from dvms.image.storybook.features import DECK
+from dvms.image.storybook.figures import Holder, natural_height, picture_of, ridden, scaled, with_item
 from dvms.image.storybook.light import LIGHTS
 from dvms.image.storybook.paint import Array, Canvas, Layer, Palette, Rng, over
-from dvms.image.storybook.place import HORIZON, Place, needs_land
+from dvms.image.storybook.place import HORIZON, INDOORS, Place, needs_land
 from dvms.image.storybook.recipe import Recipe
 from dvms.image.storybook.scenery import Scenery
+from dvms.image.storybook.setting import layer_for
 from dvms.image.storybook.words import Meaning, Subject, understand
 
 MARGIN = 0.08  # of the height, around the frame, for the camera
 WATER = ("sea", "lake")
 AIRBORNE = ("space", "sky", "deep")
+JOINED = ("ride", "inside", "play", "wear", "read", "hold", "atop", "over", "under", "made")
 ALIVE = ("animal", "person", "face", "cat", "monkey", "family")
 
 
@@ -50,6 +53,7 @@ INHABITANTS = {
     "kitchen": "pot of food",
     "mount": "eagle",
     "meadow": "butterfly",
+    "stadium": "soccer ball",
 }
 
 
@@ -66,7 +70,8 @@ class Scene:
 
     @property
     def subject_labels(self) -> list[str]:
-        return [s.sprite.label for s in self.meaning.subjects]
+        carpet = self.meaning.carpet
+        return [s.sprite.label for s in (*self.meaning.subjects, *([carpet] if carpet else []))]
 
 
 def _generator(*parts: object) -> Rng:
@@ -81,11 +86,11 @@ def compose(recipe: Recipe) -> Scene:
     style = recipe.style or meaning.style
     meaning = replace(meaning, place=meaning.place or _likely_place(meaning, rng))
     time = _likely_time(meaning, rng)
+    banned = frozenset(sprites.plain(recipe.negative).split()) | meaning.unwanted
     if not meaning.subjects:
-        meaning = replace(meaning, subjects=_stand_in(meaning))
+        meaning = replace(meaning, subjects=_stand_in(meaning, banned))
     pad = int(recipe.height * MARGIN)
     canvas = Canvas(recipe.width, recipe.height, pad)
-    banned = frozenset(sprites.plain(recipe.negative).split())
     place = Scenery(rng, canvas, LIGHTS[time], meaning, banned)
     layers = place.build()
     layers += _Stage(rng, place).set()
@@ -95,6 +100,11 @@ def compose(recipe: Recipe) -> Scene:
 
 def _likely_place(meaning: Meaning, rng: Rng) -> str:
     first = meaning.subjects[0].sprite if meaning.subjects else None
+    for feature, where in (("waterfall", "forest"), ("bridge", "lake"), ("village", "meadow"), ("lamps", "city")):
+        if feature in meaning.features:
+            return where
+    if meaning.carpet is not None:
+        return "meadow"
     if first is None:
         return str(rng.choice(["meadow", "mount", "lake"]))
     subs = {s.sprite.subgroup for s in meaning.subjects}
@@ -157,16 +167,21 @@ def _likely_time(meaning: Meaning, rng: Rng) -> str:
         return "space"
     if time:
         return time
+    if meaning.style == "noir":
+        return "night"
     if place == "stage":
         return "neon"
     choices = TIMES_OF_PLACE.get(place or "", ("day", "dawn", "day", "sunset"))
     return str(rng.choice(choices))
 
 
-def _stand_in(meaning: Meaning) -> tuple[Subject, ...]:
-    """A small subject for prompts that name only a place: something to look at, that belongs there."""
-    label = INHABITANTS[meaning.place or "meadow"]
-    return (Subject(sprites.by_label()[label], label, size=0.8),)
+def _stand_in(meaning: Meaning, banned: frozenset[str]) -> tuple[Subject, ...]:
+    """A small subject for prompts that name only a place: something to look at, that belongs there, if it may."""
+    sprite = sprites.by_label()[INHABITANTS[meaning.place or "meadow"]]
+    names = {sprite.label, sprite.family, f"{sprite.family}s", *sprite.label.split()}
+    if sprite.subgroup.startswith("person"):
+        names |= {"people", "humans", "human"}
+    return () if names & banned else (Subject(sprite, sprite.label, size=0.62),)
 
 
 class _Stage:
@@ -183,19 +198,37 @@ class _Stage:
     def _alone_in_frame(self) -> bool:
         return len(self._chains()) == 1 and self.subjects[0].count == 1
 
+    def _thirds(self) -> float:
+        """Where one thing stands: often off the middle, away from the sun, in pictures that are wide enough."""
+        if self.wide < 1.2 or self.place.name in INDOORS or self.zoom > 1 or self.rng.random() < 0.3:
+            return 0.5 + (self.rng.random() - 0.5) * 0.06
+        aside = 0.11 + 0.05 * self.rng.random()
+        return 0.5 + aside if self.place.sun[0] < 0.5 else 0.5 - aside
+
     def set(self) -> list[Layer]:
         out: list[Layer] = []
         chains = self._chains()
         slots = self._slots(chains)
+        if any(self.subjects[chain[0]].relation == "share" for chain in chains[2:3]):
+            slots[:2] = [0.36, 0.64]
         for k, (chain, x) in enumerate(zip(chains, slots, strict=True)):
-            out += self._chain(chain, x, k, len(chains))
+            if self.subjects[chain[0]].relation == "share" and k:
+                out += self._shared(self.subjects[chain[0]], sum(slots[:k]) / k, k)
+            else:
+                out += self._chain(chain, x, k, len(chains))
         return out
+
+    def _shared(self, subject: Subject, x: float, k: int) -> list[Layer]:
+        """What the others have together: a roof over their heads, or something between them."""
+        over_all = subject.sprite.label in ("umbrella", "umbrella on ground", "red paper lantern", "rainbow")
+        height = self.c.unit * (0.78 if over_all else 0.24)
+        return self._alone(subject, x, height, "shared", 0.66 if over_all else 0.80, k)
 
     def _chains(self) -> list[list[int]]:
         """Subjects that belong together, in order of mention; large background things last."""
         chains: list[list[int]] = []
         for i, subject in enumerate(self.subjects):
-            joined = subject.relation in ("ride", "inside", "play", "wear", "read", "hold", "atop", "over", "under")
+            joined = subject.relation in JOINED
             if joined and subject.to is not None and chains and subject.to in chains[-1]:
                 chains[-1].append(i)
             else:
@@ -204,8 +237,10 @@ class _Stage:
 
     def _slots(self, chains: list[list[int]]) -> list[float]:
         n = len(chains)
+        if n == 0:
+            return []
         if n == 1:
-            return [0.5 + (self.rng.random() - 0.5) * 0.06]
+            return [self._thirds()]
         wide = {2: [0.33, 0.69], 3: [0.5, 0.2, 0.81], 4: [0.40, 0.15, 0.66, 0.88]}[min(n, 4)]
         if self.wide < 1.1:
             wide = [0.5 + (x - 0.5) * 1.05 for x in wide]
@@ -223,6 +258,7 @@ class _Stage:
         if mirrored:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         extra: list[Layer] = []
+        rise = 0.0
         airborne = lead.pose in ("fly", "jump")
         ground_of = lead
         for i in chain[1:]:
@@ -257,20 +293,37 @@ class _Stage:
             elif other.relation == "over":
                 airborne, height = True, height * 0.80
                 image = scaled(image, image.height * 0.80)
-                aside = 0.20 if x <= 0.5 else -0.20
-                below = height * min(1.2, natural_height(other) / natural_height(lead))
+                high = natural_height(other) > 1.1
+                aside = (0.20 if x <= 0.5 else -0.20) if high else 0.0
+                below = min(height * min(1.2, natural_height(other) / natural_height(lead)), self.c.unit * 0.40)
                 extra += self._alone(other, x + aside, below, f"sub{i}", 0.50, k)
                 x -= aside * 0.7
+                if not high:
+                    rise = (below + 0.03 * self.c.height) / self.c.height
+            elif other.relation == "made":
+                for q in range(other.count):
+                    spot = x + (q - (other.count - 1) / 2) * 0.095 + 0.03 * self.rng.random()
+                    extra += self._alone(
+                        other, spot, height * (0.20 + 0.06 * (q % 2)), f"sub{i}.{q}", 0.86 + 0.01 * q, k
+                    )
             elif other.relation == "under":
                 extra += self._alone(other, x + 0.06, height * 1.7, f"sub{i}", 0.52, k)
         limit = self.c.height * (0.86 if len(chain) > 1 else 0.80) * max(1.0, min(self.zoom, 1.35))
         if image.height > limit:
             image = scaled(image, limit)
-        widest = self.c.width * (0.8 if self.zoom <= 1 else 0.95)
+        widest = self.c.width * (
+            (0.62 if self.wide > 1.1 and n == 1 else 0.8 / min(n, 2) ** 0.5) if self.zoom <= 1 else 0.95
+        )
         if image.width > widest:
             image = scaled(image, image.height * widest / image.width)
         name = f"sub{chain[0]}"
-        return extra + self._copies(lead, image, x, name, ground_of, airborne, k, n)
+        x = self._within(x, image.width)
+        return extra + self._copies(lead, image, x, name, ground_of, airborne, k, n, rise)
+
+    def _within(self, x: float, width: int) -> float:
+        """x, moved so that nothing of this width is cut by the frame's edge."""
+        half = width / 2 / self.c.width + 0.015
+        return 0.5 if half >= 0.5 else min(max(x, half), 1 - half)
 
     def _picture(self, subject: Subject, k: int) -> Image.Image:
         return picture_of(subject, self.outfit + 3 * k)
@@ -300,6 +353,10 @@ class _Stage:
             tall = max(tall, 0.68 * subject.size)
         if self.place.tabletop:
             base, tall = 0.42, max(0.75, min(tall, 1.0))
+        if self.place.bridged:
+            base *= 0.66
+        if self.wide < 0.8:
+            base *= 1.22
         return self.c.unit * min(0.82, base * tall) * self.zoom
 
     def _alone(self, subject: Subject, x: float, height: float, name: str, depth: float, k: int) -> list[Layer]:
@@ -317,10 +374,20 @@ class _Stage:
             ground,
             self.place.sun[0],
             self._motion(subject, ground),
+            self.place.name in INDOORS,
         )
 
     def _copies(
-        self, lead: Subject, image: Image.Image, x: float, name: str, ground_of: Subject, airborne: bool, k: int, n: int
+        self,
+        lead: Subject,
+        image: Image.Image,
+        x: float,
+        name: str,
+        ground_of: Subject,
+        airborne: bool,
+        k: int,
+        n: int,
+        rise: float = 0.0,
     ) -> list[Layer]:
         count = min(lead.count, 12)
         out: list[Layer] = []
@@ -342,14 +409,28 @@ class _Stage:
             ground, foot = self._footing(ground_of, spot, airborne, count)
             if self.zoom > 1:  # nearer to the camera: feet below the frame
                 foot += {"earth": 0.20, "water": 0.06, "air": 0.14}[ground] * (1.0 if self.zoom > 1.5 else 0.4)
+            if rise:  # over something: its feet above that thing's top
+                foot = max(0.80 - rise, piece.height / self.c.height + 0.03)
             if ground == "air" and count > 1:
                 foot += (self.rng.random() - 0.5) * 0.36
             if lead.pose == "dance" or lead.pose == "jump":
                 piece = piece.rotate((self.rng.random() - 0.5) * 16, Image.Resampling.BICUBIC, expand=True)
             at = x + spread + (0.0 if count == 1 else (self.rng.random() - 0.5) * 0.03)
+            at = self._within(at, piece.width)
             motion = "hop" if lead.pose in ("dance", "jump") else self._motion(ground_of, ground)
             out += layer_for(
-                f"{name}.{q}", piece, self.c, self.p, self.rng, at, foot, spot, ground, self.place.sun[0], motion
+                f"{name}.{q}",
+                piece,
+                self.c,
+                self.p,
+                self.rng,
+                at,
+                foot,
+                spot,
+                ground,
+                self.place.sun[0],
+                motion,
+                self.place.name in INDOORS,
             )
         return out
 
@@ -357,6 +438,8 @@ class _Stage:
         """(earth, water or air; the foot's height in the frame) for a thing at this depth."""
         place, horizon = self.place.name, HORIZON[self.place.name]
         sub, label = subject.sprite.subgroup, subject.sprite.label
+        if self.place.bridged and depth >= 0.5 and sub.startswith(("transport-ground", "animal-mammal", "person")):
+            return "earth", DECK + 0.012
         near = 0.93 if depth >= 0.72 else 0.88 if depth >= 0.6 else 0.84
         if sub == "sky-weather" and label not in (
             "snowman",

@@ -1,4 +1,5 @@
-"""Figures that the sprite set lacks, drawn as shaded shapes: lighthouse, windmill, hot air balloon, boards."""
+"""Figures that the sprite set lacks, drawn as shaded shapes: lighthouse, windmill, hot air balloon, boards, a
+submarine; and the coin, which in the set shows a bank."""
 
 import math
 
@@ -110,7 +111,34 @@ def _skateboard(d: ImageDraw.ImageDraw, s: float) -> None:
         d.ellipse([s * (x - 7), s * 218, s * (x + 7), s * 232], "#6b6f7d")
 
 
+def _coin(d: ImageDraw.ImageDraw, s: float) -> None:
+    d.ellipse([s * 14, s * 14, s * 242, s * 242], "#e09a1f")
+    d.ellipse([s * 22, s * 18, s * 234, s * 230], "#ffcf4a")
+    d.ellipse([s * 42, s * 38, s * 214, s * 210], "#e8a62a")
+    d.ellipse([s * 47, s * 44, s * 209, s * 207], "#ffc23a")
+    bolt = [(146, 58), (88, 138), (122, 138), (108, 198), (170, 112), (134, 112)]
+    d.polygon([(s * (x + 3), s * (y + 4)) for x, y in bolt], "#c47f14")
+    d.polygon([(s * x, s * y) for x, y in bolt], "#fff4cf")
+
+
+def _submarine(d: ImageDraw.ImageDraw, s: float) -> None:
+    d.rounded_rectangle([s * 122, s * 66, s * 130, s * 104], s * 3, "#d99a1c")
+    d.rounded_rectangle([s * 122, s * 62, s * 150, s * 74], s * 5, "#d99a1c")
+    d.rounded_rectangle([s * 92, s * 92, s * 162, s * 150], s * 16, "#f0b429")
+    d.ellipse([s * 228, s * 138, s * 250, s * 164], "#c9861a")
+    d.ellipse([s * 228, s * 164, s * 250, s * 190], "#c9861a")
+    d.polygon([(s * 188, s * 132), (s * 232, s * 116), (s * 236, s * 212), (s * 188, s * 196)], "#e2a31f")
+    d.ellipse([s * 8, s * 112, s * 226, s * 216], "#ffc83d")
+    d.chord([s * 8, s * 112, s * 226, s * 216], 20, 160, "#e8a62a")
+    for x in (48, 96, 144):
+        d.ellipse([s * (x - 3), s * 137, s * (x + 37), s * 177], "#b8741a")
+        d.ellipse([s * (x + 3), s * 143, s * (x + 31), s * 171], "#9be3f5")
+        d.ellipse([s * (x + 8), s * 147, s * (x + 17), s * 156], "#eafaff")
+
+
 DRAW = {
+    "coin": _coin,
+    "submarine": _submarine,
     "surfboard": _surfboard,
     "skateboard": _skateboard,
     "lighthouse": _lighthouse,

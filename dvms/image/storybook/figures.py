@@ -1,11 +1,11 @@
-"""The things in the picture: bodies for heads, riders on mounts, hands that hold, and their place in the scene."""
+"""The things in the picture: bodies for heads, riders on mounts, hands that hold."""
 
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from dvms.image.storybook import sprites
 from dvms.image.storybook.anatomy import (
@@ -23,9 +23,9 @@ from dvms.image.storybook.anatomy import (
     TALL_BY_SUBGROUP,
     WHOLE_CATS,
 )
-from dvms.image.storybook.paint import Array, Canvas, Layer, Palette, Rng, mix, over, rgb, to_image
+from dvms.image.storybook.paint import Array, over, rgb
 from dvms.image.storybook.sprites import Sprite
-from dvms.image.storybook.vocabulary import COLOURS
+from dvms.image.storybook.vocabulary import VOCABULARY
 from dvms.image.storybook.words import Subject
 
 # -- single pictures
@@ -48,7 +48,8 @@ def figure(sprite_id: str, label: str, colour: str | None, outfit: int) -> Image
 
 def recolour(image: Image.Image, name: str) -> Image.Image:
     """Give the coloured parts another hue; white, black and skin highlights stay what they are."""
-    hue, saturation, value = COLOURS[name]
+    tone, saturation, value = VOCABULARY.colours[name]
+    hue = None if tone < 0 else tone
     a = np.asarray(image.convert("RGB").convert("HSV")).astype(np.float32)
     coloured = (
         np.clip((a[..., 1] - 34) / 40, 0, 1)
@@ -134,6 +135,8 @@ def _plush(head: Image.Image, label: str, outfit: int) -> Image.Image:
     light: Array = lower[lower.mean(1) >= np.quantile(lower.mean(1), 0.8)].mean(0)
     if label in ("panda",):
         fur, light = rgb("#4a4552"), rgb("#f4f1f4")
+    if label == "robot":
+        fur, light = rgb("#aebac8"), rgb("#dce5ee")
     if human:
         fur = rgb("#b3242d" if "Claus" in label else SHIRTS[outfit % len(SHIRTS)])
         light = fur * 1.06
@@ -221,8 +224,13 @@ class Group:
 
 
 def scaled(image: Image.Image, height: float) -> Image.Image:
+    """The picture at this height; edges that enlarging softens are firmed up again."""
     h = max(4, round(height))
-    return image.resize((max(4, round(image.width * h / image.height)), h), Image.Resampling.LANCZOS)
+    out = image.resize((max(4, round(image.width * h / image.height)), h), Image.Resampling.LANCZOS)
+    if h > image.height * 1.25:
+        radius = 0.9 * h / image.height
+        out = out.filter(ImageFilter.UnsharpMask(radius, 70, 2))
+    return out
 
 
 def natural_height(subject: Subject) -> float:
@@ -284,7 +292,12 @@ def with_item(holder: Holder, sprite: Sprite, item: Image.Image, relation: str) 
         group.put(holder.image, 0, 0)
         return group.image()[0]
     if re.search(r"balloon|kite", label):
-        group.put(scaled(item, h * 0.50), w * 0.52, -h * 0.66)
+        x, up, size = (w * 1.05, h * 1.02, 0.44) if label == "kite" else (w * 0.52, h * 0.66, 0.50)
+        if label == "kite":
+            group.put(
+                _string(w * 0.38, h * 0.30, x, up + h * 0.08, max(2, int(h * 0.008))), (w * 0.38 + x) / 2, -h * 0.30
+            )
+        group.put(scaled(item, h * size), x, -up)
         group.put(holder.image, 0, 0)
         return group.image()[0]
     group.put(holder.image, 0, 0)
@@ -308,6 +321,16 @@ def with_item(holder: Holder, sprite: Sprite, item: Image.Image, relation: str) 
     else:
         group.put(scaled(item, h * 0.32), w * 0.36, -h * 0.18)
     return group.image()[0]
+
+
+def _string(x0: float, y0: float, x1: float, y1: float, thick: int) -> Image.Image:
+    """A slack line from (x0, y0) up to (x1, y1)."""
+    w, h = max(2, int(x1 - x0)), max(2, int(y1 - y0))
+    image = Image.new("RGBA", (w, h), (250, 246, 236, 0))
+    t = np.linspace(0, 1, 24)
+    points = [(float(u * w), float(h * (1 - u + 0.16 * np.sin(np.pi * u)))) for u in t]
+    ImageDraw.Draw(image).line(points, fill=(250, 246, 236, 210), width=thick, joint="curve")
+    return image
 
 
 def ridden(rider: Image.Image, mount: Image.Image, label: str, share: float) -> Image.Image:
@@ -340,103 +363,3 @@ def ridden(rider: Image.Image, mount: Image.Image, label: str, share: float) -> 
         group.put(up, h * 0.06, -h * 0.40)
         group.put(mount, 0, 0)
     return group.image()[0]
-
-
-# -- into the scene
-
-
-def lit(image: Image.Image, p: Palette, sun_x: float, haze: float) -> Image.Image:
-    """The picture in the light of the place: ambient colour, a rim towards the sun, haze with distance."""
-    a = np.asarray(image, np.float32) / 255
-    h, w = a.shape[:2]
-    alpha = a[..., 3]
-    down = np.linspace(0, 1, h, dtype=np.float32)[:, None, None]
-    across = np.linspace(0, 1, w, dtype=np.float32)[None, :, None]
-    side = across if sun_x > 0.5 else 1 - across
-    ambient = np.clip(rgb(p.ambient) * (1.0 if p.dark else 0.98) + (0.06 if p.dark else 0.03), 0, 1.15)
-    colours = a[..., :3] * ambient * (1.07 - 0.17 * down) + rgb(p.sun) * 0.07 * side * (1 - down)
-    step = max(1, h // 90)
-    shifted = np.roll(np.roll(alpha, step if sun_x < 0.5 else -step, 1), step, 0)
-    rim = np.clip(alpha - shifted, 0, 1)[..., None] * 0.5
-    colours = colours + (rgb(p.sun) - colours) * rim
-    colours = colours * (1 - haze) + rgb(p.haze) * haze
-    return to_image(colours, alpha)
-
-
-def shadow(width: float, c: Canvas, p: Palette, strength: float = 0.5) -> Image.Image:
-    """A soft contact shadow, `width` pixels wide."""
-    w, h = max(8, int(width * 1.25)), max(5, int(width * 0.24))
-    yy, xx = np.mgrid[0:h, 0:w].astype(np.float32)
-    d = np.hypot((xx - w / 2) / (w / 2), (yy - h / 2) / (h / 2))
-    alpha = np.clip(1 - d, 0, 1) ** 0.8 * strength
-    return to_image(np.broadcast_to(mix(p.land, "#000000", 0.72), (h, w, 3)), alpha)
-
-
-def reflection(image: Image.Image, amount: float = 0.42) -> Image.Image:
-    """The upside-down image in water, wavering and fading."""
-    a = np.asarray(image.transpose(Image.Transpose.FLIP_TOP_BOTTOM), np.float32) / 255
-    h = a.shape[0]
-    fade = np.linspace(amount, 0, h, dtype=np.float32)
-    sway = (np.sin(np.arange(h) * 40 / max(h, 1)) * max(1.0, h / 90)).astype(int)
-    out = np.stack([np.roll(a[i], sway[i], 0) for i in range(h)])
-    out[..., 3] *= fade[:, None]
-    return to_image(out[..., :3] * 0.85, out[..., 3]).resize(
-        (image.width, max(2, int(image.height * 0.7))), Image.Resampling.BILINEAR
-    )
-
-
-def foam(width: int, x: float, y: float, depth: float, name: str) -> Layer:
-    """Light water around something that floats, in front of its waterline."""
-    w, h = max(10, int(width * 1.12)), max(6, int(width * 0.12))
-    yy, xx = np.mgrid[0:h, 0:w].astype(np.float32)
-    d = np.hypot((xx - w / 2) / (w / 2), (yy - h / 2) / (h / 2))
-    ripple = 0.6 + 0.4 * np.sin(xx / w * 40 + yy / h * 5)
-    alpha = np.clip(1 - np.abs(d - 0.72) / 0.28, 0, 1) * 0.55 * ripple
-    white = np.ones((h, w, 3), np.float32)
-    return Layer(f"foam {name}", to_image(white, alpha), int(x - w / 2), int(y - h * 0.62), depth + 0.0004, "shimmer")
-
-
-def layer_for(
-    name: str,
-    image: Image.Image,
-    c: Canvas,
-    p: Palette,
-    rng: Rng,
-    x: float,
-    foot: float,
-    depth: float,
-    ground: str,
-    sun_x: float,
-    motion: str,
-) -> list[Layer]:
-    """The picture set at frame position x, its foot at `foot`, on `ground` (earth, water or air)."""
-    seen = lit(image, p, sun_x, max(0.0, 0.5 - depth) * 0.8)
-    px, py = c.x(x), c.y(foot)
-    out: list[Layer] = []
-    phase = float(rng.random() * 6.28)
-    if ground == "earth":
-        a = np.asarray(image.getchannel("A"))[int(image.height * 0.86) :]
-        columns = np.where(a.max(0) > 100)[0]
-        left, right = (int(columns.min()), int(columns.max())) if len(columns) else (0, image.width)
-        dark = shadow(max(10.0, (right - left) * 1.02), c, p)
-        sx = px - image.width / 2 + (left + right) / 2
-        out.append(
-            Layer(f"shadow {name}", dark, int(sx - dark.width / 2), int(py - dark.height * 0.56), depth - 0.0005)
-        )
-    elif ground == "water":
-        mirror = reflection(seen)
-        out.append(
-            Layer(
-                f"mirror {name}",
-                mirror,
-                int(px - mirror.width / 2),
-                int(py - mirror.height * 0.06),
-                depth - 0.0005,
-                "shimmer",
-                phase,
-            )
-        )
-    out.append(Layer(name, seen, int(px - seen.width / 2), int(py - seen.height), depth, motion, phase))
-    if ground == "water":
-        out.append(foam(seen.width, px, py, depth, name))
-    return out

@@ -36,18 +36,18 @@ TELLTALES = {
 
 # Beginnings of words (so that endings don't matter) -> scene word of the engine.
 SCENE = {
-    "es": "invierno:snow tejado:city azotea:city fondo:deep montando:@ride leyendo:@read lee:@read nieve:snow bosque:forest selva:forest mar:sea océano:sea playa:beach ciudad:city montaña:mount desierto:desert espacio:space estrella:stars luna:moon noche:night atardecer:sunset amanecer:dawn lluvia:rain tormenta:storm niebla:fog submarin:deep jardín:meadow campo:meadow prado:meadow cielo:sky cocina:kitchen habitación:room biblioteca:library escenario:stage concierto:stage río:lake lago:lake rojo:=red roja:=red azul:=blue verde:=green amarill:=yellow negro:=black negra:=black blanco:=white blanca:=white dos:#2 tres:#3 cuatro:#4 cinco:#5 aurora:aurora montado:@ride montando:@ride monta:@ride tocando:@play toca:@play acuarela:%watercolour",
-    "pt": "inverno:snow telhado:city fundo:deep lendo:@read neve:snow floresta:forest mar:sea oceano:sea praia:beach cidade:city montanha:mount deserto:desert espaço:space estrela:stars lua:moon noite:night pôr:sunset amanhecer:dawn chuva:rain tempestade:storm nevoeiro:fog jardim:meadow campo:meadow céu:sky cozinha:kitchen biblioteca:library palco:stage rio:lake lago:lake vermelh:=red azul:=blue verde:=green amarel:=yellow preto:=black branco:=white dois:#2 duas:#2 três:#3 quatro:#4 montando:@ride tocando:@play aurora:aurora aquarela:%watercolour",
-    "fr": "hiver:snow toit:city fond:deep roux:=orange rousse:=orange lisant:@read lit:@read neige:snow forêt:forest bois:forest jungle:forest mer:sea océan:sea plage:beach ville:city rue:city montagne:mount désert:desert espace:space étoile:stars lune:moon nuit:night crépuscule:sunset coucher:sunset aube:dawn matin:dawn pluie:rain orage:storm tempête:storm brouillard:fog brume:fog sous-marin:deep jardin:meadow champ:meadow prairie:meadow ciel:sky cuisine:kitchen chambre:room bibliothèque:library scène:stage concert:stage rivière:lake lac:lake rouge:=red bleu:=blue vert:=green jaune:=yellow noir:=black blanc:=white deux:#2 trois:#3 quatre:#4 cinq:#5 chevauch:@ride joue:@play jouant:@play aurore:aurora boréal:aurora aquarelle:%watercolour",
-    "de": "winter:snow dach:city meeresgrund:deep liest:@read schwarz:=black schnee:snow wald:forest dschungel:forest meer:sea ozean:sea strand:beach stadt:city straße:city berg:mount wüste:desert weltraum:space weltall:space all:space stern:stars mond:moon nacht:night sonnenuntergang:sunset abend:sunset sonnenaufgang:dawn morgen:dawn regen:rain sturm:storm gewitter:storm nebel:fog unterwasser:deep garten:meadow wiese:meadow feld:meadow himmel:sky küche:kitchen zimmer:room bibliothek:library bühne:stage konzert:stage fluss:lake see:lake rot:=red blau:=blue grün:=green gelb:=yellow schwarz:=black weiß:=white zwei:#2 drei:#3 vier:#4 fünf:#5 reitet:@ride reitend:@ride spielt:@play nordlicht:aurora polarlicht:aurora aquarell:%watercolour",
-    "it": "inverno:snow tett:city fondo:deep neri:=black nere:=black legge:@read neve:snow foresta:forest bosco:forest mare:sea oceano:sea spiaggia:beach città:city montagn:mount deserto:desert spazio:space stelle:stars stella:stars luna:moon notte:night tramonto:sunset alba:dawn pioggia:rain tempesta:storm nebbia:fog giardino:meadow prato:meadow campo:meadow cielo:sky cucina:kitchen stanza:room biblioteca:library palco:stage concerto:stage fiume:lake lago:lake ross:=red blu:=blue verde:=green giall:=yellow nero:=black nera:=black bianc:=white due:#2 tre:#3 quattro:#4 cavalca:@ride suona:@play aurora:aurora acquerello:%watercolour",
-    "nl": "winter:snow dak:city leest:@read sneeuw:snow bos:forest zee:sea oceaan:sea strand:beach stad:city berg:mount woestijn:desert ruimte:space ster:stars maan:moon nacht:night zonsondergang:sunset zonsopgang:dawn regen:rain storm:storm mist:fog tuin:meadow weide:meadow lucht:sky keuken:kitchen kamer:room bibliotheek:library podium:stage rivier:lake meer:lake rood:=red rode:=red blauw:=blue groen:=green geel:=yellow gele:=yellow zwart:=black wit:=white twee:#2 drie:#3 vier:#4 noorderlicht:aurora speelt:@play rijdt:@ride",
+    "es": "otoño:autumn primavera:spring verano:summer pueblo:village puente:bridge cascada:waterfall invierno:snow tejado:city azotea:city fondo:deep montando:@ride leyendo:@read lee:@read nieve:snow bosque:forest selva:forest mar:sea océano:sea playa:beach ciudad:city montaña:mount desierto:desert espacio:space estrella:stars luna:moon noche:night atardecer:sunset amanecer:dawn lluvia:rain tormenta:storm niebla:fog submarin:deep jardín:meadow campo:meadow prado:meadow cielo:sky cocina:kitchen habitación:room biblioteca:library escenario:stage concierto:stage río:lake lago:lake rojo:=red roja:=red azul:=blue verde:=green amarill:=yellow negro:=black negra:=black blanco:=white blanca:=white dos:#2 tres:#3 cuatro:#4 cinco:#5 aurora:aurora montado:@ride montando:@ride monta:@ride tocando:@play toca:@play acuarela:%watercolour",
+    "pt": "outono:autumn primavera:spring verão:summer aldeia:village ponte:bridge cachoeira:waterfall inverno:snow telhado:city fundo:deep lendo:@read neve:snow floresta:forest mar:sea oceano:sea praia:beach cidade:city montanha:mount deserto:desert espaço:space estrela:stars lua:moon noite:night pôr:sunset amanhecer:dawn chuva:rain tempestade:storm nevoeiro:fog jardim:meadow campo:meadow céu:sky cozinha:kitchen biblioteca:library palco:stage rio:lake lago:lake vermelh:=red azul:=blue verde:=green amarel:=yellow preto:=black branco:=white dois:#2 duas:#2 três:#3 quatro:#4 montando:@ride tocando:@play aurora:aurora aquarela:%watercolour",
+    "fr": "automne:autumn printemps:spring été:summer village:village pont:bridge cascade:waterfall hiver:snow toit:city fond:deep roux:=orange rousse:=orange lisant:@read lit:@read neige:snow forêt:forest bois:forest jungle:forest mer:sea océan:sea plage:beach ville:city rue:city montagne:mount désert:desert espace:space étoile:stars lune:moon nuit:night crépuscule:sunset coucher:sunset aube:dawn matin:dawn pluie:rain orage:storm tempête:storm brouillard:fog brume:fog sous-marin:deep jardin:meadow champ:meadow prairie:meadow ciel:sky cuisine:kitchen chambre:room bibliothèque:library scène:stage concert:stage rivière:lake lac:lake rouge:=red bleu:=blue vert:=green jaune:=yellow noir:=black blanc:=white deux:#2 trois:#3 quatre:#4 cinq:#5 chevauch:@ride joue:@play jouant:@play aurore:aurora boréal:aurora aquarelle:%watercolour",
+    "de": "herbst:autumn frühling:spring sommer:summer dorf:village brücke:bridge wasserfall:waterfall winter:snow dach:city meeresgrund:deep liest:@read schwarz:=black schnee:snow wald:forest dschungel:forest meer:sea ozean:sea strand:beach stadt:city straße:city berg:mount wüste:desert weltraum:space weltall:space all:space stern:stars mond:moon nacht:night sonnenuntergang:sunset abend:sunset sonnenaufgang:dawn morgen:dawn regen:rain sturm:storm gewitter:storm nebel:fog unterwasser:deep garten:meadow wiese:meadow feld:meadow himmel:sky küche:kitchen zimmer:room bibliothek:library bühne:stage konzert:stage fluss:lake see:lake rot:=red blau:=blue grün:=green gelb:=yellow schwarz:=black weiß:=white zwei:#2 drei:#3 vier:#4 fünf:#5 reitet:@ride reitend:@ride spielt:@play nordlicht:aurora polarlicht:aurora aquarell:%watercolour",
+    "it": "autunno:autumn primavera:spring estate:summer villaggio:village ponte:bridge cascata:waterfall inverno:snow tett:city fondo:deep neri:=black nere:=black legge:@read neve:snow foresta:forest bosco:forest mare:sea oceano:sea spiaggia:beach città:city montagn:mount deserto:desert spazio:space stelle:stars stella:stars luna:moon notte:night tramonto:sunset alba:dawn pioggia:rain tempesta:storm nebbia:fog giardino:meadow prato:meadow campo:meadow cielo:sky cucina:kitchen stanza:room biblioteca:library palco:stage concerto:stage fiume:lake lago:lake ross:=red blu:=blue verde:=green giall:=yellow nero:=black nera:=black bianc:=white due:#2 tre:#3 quattro:#4 cavalca:@ride suona:@play aurora:aurora acquerello:%watercolour",
+    "nl": "herfst:autumn lente:spring zomer:summer dorp:village brug:bridge waterval:waterfall winter:snow dak:city leest:@read sneeuw:snow bos:forest zee:sea oceaan:sea strand:beach stad:city berg:mount woestijn:desert ruimte:space ster:stars maan:moon nacht:night zonsondergang:sunset zonsopgang:dawn regen:rain storm:storm mist:fog tuin:meadow weide:meadow lucht:sky keuken:kitchen kamer:room bibliotheek:library podium:stage rivier:lake meer:lake rood:=red rode:=red blauw:=blue groen:=green geel:=yellow gele:=yellow zwart:=black wit:=white twee:#2 drie:#3 vier:#4 noorderlicht:aurora speelt:@play rijdt:@ride",
     "sv": "vinter:snow tak:city läser:@read röd:=red rött:=red snö:snow skog:forest hav:sea strand:beach stad:city berg:mount öken:desert rymd:space stjärn:stars mån:moon natt:night solnedgång:sunset gryning:dawn regn:rain storm:storm dimma:fog trädgård:meadow äng:meadow himmel:sky kök:kitchen rum:room bibliotek:library scen:stage sjö:lake röd:=red blå:=blue grön:=green gul:=yellow svart:=black vit:=white två:#2 tre:#3 norrsken:aurora",
     "pl": "zim:snow dach:city czyta:@read śnieg:snow śnieg:snow las:forest lesie:forest morz:sea ocean:sea plaż:beach miast:city mieście:city gór:mount pustyn:desert kosmos:space gwiazd:stars księżyc:moon noc:night zachód:sunset świt:dawn deszcz:rain burz:storm mgł:fog ogród:meadow ogrodz:meadow łąk:meadow nieb:sky kuchn:kitchen pokój:room pokoju:room bibliote:library scen:stage rzek:lake jezior:lake czerwon:=red niebiesk:=blue zielon:=green żółt:=yellow czarn:=black biał:=white dwa:#2 dwie:#2 trzy:#3 cztery:#4 zorz:aurora",
-    "ru": "зим:snow крыш:city читает:@read льд:snow лёд:snow снег:snow снеж:snow лес:forest джунгл:forest мор:sea океан:sea пляж:beach город:city улиц:city гор:mount пустын:desert космос:space звезд:stars звёзд:stars лун:moon ноч:night закат:sunset рассвет:dawn дожд:rain бур:storm гроз:storm туман:fog сад:meadow луг:meadow пол:meadow неб:sky кухн:kitchen комнат:room библиотек:library сцен:stage рек:lake озер:lake красн:=red син:=blue зелён:=green зелен:=green жёлт:=yellow чёрн:=black черн:=black бел:=white два:#2 две:#2 три:#3 четыре:#4 сияни:aurora едет:@ride верхом:@ride играет:@play акварел:%watercolour",
+    "ru": "осен:autumn весн:spring лето:summer летн:summer деревн:village мост:bridge водопад:waterfall зим:snow крыш:city читает:@read льд:snow лёд:snow снег:snow снеж:snow лес:forest джунгл:forest мор:sea океан:sea пляж:beach город:city улиц:city гор:mount пустын:desert космос:space звезд:stars звёзд:stars лун:moon ноч:night закат:sunset рассвет:dawn дожд:rain бур:storm гроз:storm туман:fog сад:meadow луг:meadow пол:meadow неб:sky кухн:kitchen комнат:room библиотек:library сцен:stage рек:lake озер:lake красн:=red син:=blue зелён:=green зелен:=green жёлт:=yellow чёрн:=black черн:=black бел:=white два:#2 две:#2 три:#3 четыре:#4 сияни:aurora едет:@ride верхом:@ride играет:@play акварел:%watercolour",
     "uk": "зим:snow дах:city читає:@read сніг:snow ліс:forest мор:sea океан:sea пляж:beach міст:city гор:mount пустел:desert космос:space зір:stars зорян:stars місяц:moon ніч:night ноч:night захід:sunset світан:dawn дощ:rain бур:storm туман:fog сад:meadow луг:meadow неб:sky кухн:kitchen кімнат:room бібліотек:library сцен:stage річ:lake озер:lake червон:=red син:=blue зелен:=green жовт:=yellow чорн:=black біл:=white два:#2 дві:#2 три:#3 сяйв:aurora",
-    "ja": "冬:snow 屋根:city 読:@read 氷:snow 雪:snow 森:forest 海:sea 浜:beach 街:city 都市:city 町:city 山:mount 砂漠:desert 宇宙:space 星:stars 月:moon 夜:night 夕:sunset 朝:dawn 雨:rain 嵐:storm 霧:fog 海底:deep 水中:deep 庭:meadow 草原:meadow 野原:meadow 空:sky 台所:kitchen 部屋:room 図書館:library 舞台:stage ステージ:stage 川:lake 湖:lake 赤:=red 青:=blue 緑:=green 黄:=yellow 黒:=black 白:=white 二:#2 三:#3 四:#4 オーロラ:aurora 桜:petals 乗:@ride 弾:@play 水彩:%watercolour",
-    "zh": "冬:snow 屋顶:city 读:@read 看书:@read 冰:snow 雪:snow 森林:forest 树林:forest 海:sea 海滩:beach 城市:city 街:city 山:mount 沙漠:desert 太空:space 宇宙:space 星:stars 月:moon 夜:night 日落:sunset 黄昏:sunset 日出:dawn 早晨:dawn 雨:rain 暴风:storm 雾:fog 海底:deep 水下:deep 花园:meadow 草地:meadow 草原:meadow 天空:sky 厨房:kitchen 房间:room 图书馆:library 舞台:stage 河:lake 湖:lake 红:=red 蓝:=blue 绿:=green 黄:=yellow 黑:=black 白:=white 两:#2 二:#2 三:#3 四:#4 极光:aurora 骑:@ride 弹:@play 水彩:%watercolour",
+    "ja": "秋:autumn 春:spring 夏:summer 村:village 橋:bridge 滝:waterfall 冬:snow 屋根:city 読:@read 氷:snow 雪:snow 森:forest 海:sea 浜:beach 街:city 都市:city 町:city 山:mount 砂漠:desert 宇宙:space 星:stars 月:moon 夜:night 夕:sunset 朝:dawn 雨:rain 嵐:storm 霧:fog 海底:deep 水中:deep 庭:meadow 草原:meadow 野原:meadow 空:sky 台所:kitchen 部屋:room 図書館:library 舞台:stage ステージ:stage 川:lake 湖:lake 赤:=red 青:=blue 緑:=green 黄:=yellow 黒:=black 白:=white 二:#2 三:#3 四:#4 オーロラ:aurora 桜:petals 乗:@ride 弾:@play 水彩:%watercolour",
+    "zh": "秋:autumn 春:spring 夏:summer 村:village 桥:bridge 瀑布:waterfall 冬:snow 屋顶:city 读:@read 看书:@read 冰:snow 雪:snow 森林:forest 树林:forest 海:sea 海滩:beach 城市:city 街:city 山:mount 沙漠:desert 太空:space 宇宙:space 星:stars 月:moon 夜:night 日落:sunset 黄昏:sunset 日出:dawn 早晨:dawn 雨:rain 暴风:storm 雾:fog 海底:deep 水下:deep 花园:meadow 草地:meadow 草原:meadow 天空:sky 厨房:kitchen 房间:room 图书馆:library 舞台:stage 河:lake 湖:lake 红:=red 蓝:=blue 绿:=green 黄:=yellow 黑:=black 白:=white 两:#2 二:#2 三:#3 四:#4 极光:aurora 骑:@ride 弹:@play 水彩:%watercolour",
     "ko": "겨울:snow 지붕:city 읽:@read 치는:@play 타는:@ride 눈:snow 숲:forest 바다:sea 해변:beach 도시:city 거리:city 산:mount 사막:desert 우주:space 별:stars 달:moon 밤:night 노을:sunset 일몰:sunset 아침:dawn 비:rain 폭풍:storm 안개:fog 바닷속:deep 정원:meadow 들판:meadow 하늘:sky 부엌:kitchen 방:room 도서관:library 무대:stage 강:lake 호수:lake 빨간:=red 파란:=blue 초록:=green 노란:=yellow 검은:=black 하얀:=white 두:#2 세:#3 네:#4 오로라:aurora",
     "fi": "talv:snow katto:city lukee:@read lumi:snow lume:snow metsä:forest mer:sea ranta:beach kaupun:city vuor:mount aavik:desert avaruu:space täht:stars kuu:moon yö:night auringonlask:sunset aamu:dawn sad:rain myrsky:storm sumu:fog puutarh:meadow niity:meadow taivas:sky taivaa:sky keittiö:kitchen huone:room kirjasto:library lava:stage järv:lake joki:lake punai:=red sini:=blue vihre:=green kelta:=yellow musta:=black valko:=white kaksi:#2 kolme:#3 revontul:aurora",
 }  # fmt: skip
@@ -86,12 +86,25 @@ def _scene_word(language: str, word: str) -> str | None:
     )
 
 
+def _second_half(language: str, word: str) -> str | None:
+    """What a compound ends in: "Tannenwald" and "Herbstwald" are woods."""
+    if language not in COMPOUNDING:
+        return None
+    endings = ((end, meaning) for end, meaning in scene_words(language) if meaning[0] not in "=#@%")
+    return next((m for end, m in endings if len(end) > 3 and word.endswith(end) and len(word) > len(end) + 2), None)
+
+
 Table: TypeAlias = dict[str, list[tuple[int, float]]]
 ADJECTIVE_FOLLOWS = frozenset({"es", "pt", "fr", "it", "vi", "ms"})
 RELATION_WORDS = {"ride": "riding", "play": "playing", "read": "reading"}
 ON_WORDS = {
     "es": "sobre", "pt": "sobre", "fr": "sur", "de": "auf", "it": "su sul sulla", "nl": "op", "sv": "på", "da": "på", "nb": "på", "pl": "na",
     "ru": "на", "uk": "на", "ms": "atas",
+}  # fmt: skip
+COMPOUNDING = frozenset({"de", "nl", "sv", "da", "nb", "fi", "hu", "et"})
+WITH_WORDS = {
+    "es": "con", "pt": "com", "fr": "avec", "de": "mit", "it": "con", "nl": "met", "sv": "med", "da": "med", "nb": "med",
+    "ru": "с", "uk": "з із",
 }  # fmt: skip
 VERB_LAST = frozenset({"ja", "ko", "hi", "bn"})
 PARTICLES_KO = ("에서", "으로", "이", "가", "은", "는", "을", "를", "에", "의", "와", "과", "로", "도")
@@ -107,12 +120,21 @@ def to_english(text: str, language: str) -> str:
     pieces = _cut(text, table, language) if language in WITHOUT_SPACES else _group(sprites.plain(text).split(), table)
     small = _telltales().get(language, frozenset())
     on = frozenset(ON_WORDS.get(language, "").split())
+    having = frozenset(WITH_WORDS.get(language, "").split())
     related = True  # no relation before the first thing
     for piece in pieces:
         scene = _scene_word(language, piece)
+        if second := _second_half(language, piece):
+            out.append(_spoken(second))
+            if scene is None:
+                continue
         if scene is None and piece in on:
             if not related:
                 out.append("on the")
+                related = True
+        elif scene is None and piece in having:
+            if not related:
+                out.append("with a")
                 related = True
         elif scene is None and piece in small:
             continue
@@ -156,13 +178,16 @@ def _named(piece: str, table: Table, language: str) -> str | None:
 
 
 def _told(entries: list[tuple[int, float]] | None) -> int | None:
-    """The sprite of a table entry, or None where too many share the word."""
+    """The sprite of a table entry, or None where too many share the word. Things go before faces that show them."""
     if not entries:
         return None
-    best = max(score for _, score in entries)
-    if best < 1 and len({sprite for sprite, score in entries if score == best}) > SAME_NAME_MOST:
+    listed = sprites.sprites()
+    things = [entry for entry in entries if entry[1] == 1 or "face" not in listed[entry[0]].subgroup] or entries
+    best = max(score for _, score in things)
+    same = [sprite for sprite, score in things if score == best]
+    if best < 1 and len(set(same)) > SAME_NAME_MOST:
         return None
-    return max(entries, key=lambda entry: (entry[1], -entry[0]))[0]
+    return min(same, key=lambda i: (len(listed[i].label), i)) if best < 1 else same[0]
 
 
 @cache
@@ -176,6 +201,8 @@ def _same_stem(key: str, word: str) -> bool:
         if a != b:
             break
         common += 1
+    if common == len(key) >= 3 and len(word) - common <= 2:  # the word with a case ending
+        return True
     return common >= 4 and common >= 0.75 * max(len(key), len(word))
 
 

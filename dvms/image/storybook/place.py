@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageFilter
 
-from dvms.image.storybook import built, nature, sprites, weather
+from dvms.image.storybook import built, features, figures, nature, sprites, weather
 from dvms.image.storybook.anatomy import SWIMMERS
 from dvms.image.storybook.paint import (
     Canvas,
@@ -24,6 +24,7 @@ from dvms.image.storybook.sprites import Sprite
 from dvms.image.storybook.words import Meaning, Subject
 
 Span = tuple[float, float]
+VILLAGE = ("house", "house with garden", "house", "derelict house", "hut")
 HORIZON = {
     "sea": 0.56,
     "beach": 0.50,
@@ -42,7 +43,10 @@ HORIZON = {
     "room": 0.70,
     "library": 0.72,
     "kitchen": 0.74,
+    "stadium": 0.56,
 }
+INDOORS = ("room", "library", "kitchen", "stage")
+OPEN = ("meadow", "mount", "forest", "lake", "snow", "desert", "beach", "sea", "city", "stadium")
 
 
 def standing(meaning: Meaning) -> list[Subject]:
@@ -84,12 +88,14 @@ class Place:
     def __init__(self, rng: Rng, canvas: Canvas, palette: Palette, meaning: Meaning, banned: frozenset[str]) -> None:
         self.rng, self.c, self.p, self.meaning, self.banned = rng, canvas, palette, meaning, banned
         self.layers: list[Layer] = []
-        self.ashore = meaning.place in ("sea", "lake") and any(needs_land(s.sprite) for s in standing(meaning))
+        self.name = meaning.place or "meadow"
+        self.ashore = (
+            self.name in ("sea", "lake") and not self.bridged and any(needs_land(s.sprite) for s in standing(meaning))
+        )
         self.tabletop = meaning.place in ("room", "library", "kitchen") and all(
             _fits_table(s.sprite) for s in meaning.subjects
         )
         side = float(rng.choice([0.2, 0.27, 0.73, 0.8]))
-        self.name = meaning.place or "meadow"
         self.horizon = HORIZON[self.name]
         height = {"sunset": 0.10, "dawn": 0.12}.get(palette.name, 0.40)
         self.sun = (side, max(0.12, min(self.horizon, 0.75) - height))
@@ -99,10 +105,49 @@ class Place:
 
     def build(self) -> list[Layer]:
         getattr(self, f"in_{self.name}")()
+        if self.name in OPEN:
+            self.add(*features.glow(self.c, self.p, self.sun, self.horizon))
+            self._features()
         if self.tabletop:
             self.add(built.table(self.rng, self.c, self.p, 0.72))
         self._weather()
         return self.layers
+
+    def _features(self) -> None:
+        """What the prompt names besides the place: a village in it, a bridge over it."""
+        rng, c, p, asked = self.rng, self.c, self.p, self.meaning.features - self.banned
+        far_side = 0.74 if self.sun[0] < 0.5 else 0.26
+        if "waterfall" in asked and self.name not in ("city", "stadium", "sea"):
+            self.add(*features.waterfall(rng, c, p, self.horizon, far_side))
+        if "village" in asked and self.name not in ("city", "stadium"):
+            y = self.horizon + (0.0 if self.name in ("lake", "sea") else 0.02)
+            self.props(VILLAGE, 9, (y, y + 0.035), (0.085, 0.13), 0.36, "village", 0.14)
+            self.props(("church",), 1, (y, y), (0.17, 0.17), 0.355, "church", 0.18, span=(far_side - 0.08, far_side))
+        if "road" in asked and self.name in ("meadow", "mount", "forest", "snow", "desert"):
+            self.add(features.road(rng, c, p, self.horizon, self.name == "snow"))
+        if self.bridged:
+            self.add(features.bridge(rng, c, p))
+        if self.name == "city" and (p.name == "neon" or self.meaning.words & {"signs", "billboards", "neon"}):
+            self.add(*features.signs(rng, c, self.horizon))
+        if "market" in asked and self.name in ("city", "meadow", "desert", "snow", "beach"):
+            self.add(features.stalls(rng, c, p))
+        if "lamps" in asked:
+            for x, tall, depth in ((0.5 + (0.15 if far_side > 0.5 else -0.15), 0.62, 0.7), (1 - far_side, 0.36, 0.5)):
+                self.add(*features.lamp(c, p, x, 0.92 if depth > 0.6 else 0.85, tall, depth))
+        if self.meaning.carpet is not None and self.name in ("meadow", "mount", "forest", "lake", "desert", "snow"):
+            sprite, colour = self.meaning.carpet.sprite, self.meaning.carpet.colour
+            near = self.horizon + 0.05
+            self.props((sprite.label,), 150, (near, 1.04), (0.035, 0.13), 0.5, "field", 0.0, 0.97, colour=colour)
+            self.props(
+                (sprite.label,), 9, (1.05, 1.12), (0.18, 0.24), 0.9, "near field", 0.0, 0.8,
+                keep_clear=0.34, motion="sway", colour=colour,
+            )  # fmt: skip
+
+    @property
+    def bridged(self) -> bool:
+        """True where a bridge crosses the picture."""
+        crossable = ("lake", "mount", "meadow", "forest", "snow", "sea", "city", "desert")
+        return "bridge" in self.meaning.features - self.banned and self.name in crossable
 
     # -- shared pieces
 
@@ -118,7 +163,10 @@ class Place:
             self.add(nature.aurora(rng, c, self.horizon))
         if p.dark and "moon" not in self.banned and self.name not in ("space", "moon"):
             texture = noise(rng, 64, 64, 5, 3)
-            self.add(self._halo(0.20), nature.disc(c, *self.sun, 0.075, "#fbf7e4", "moon", texture))
+            size = 0.15 if "full_moon" in self.meaning.features else 0.075
+            self.add(self._halo(size * 2.7), nature.disc(c, *self.sun, size, "#fbf7e4", "moon", texture))
+            if "two_moons" in self.meaning.features:
+                self.add(nature.disc(c, 1 - self.sun[0], self.sun[1] * 0.6, 0.045, "#f3d9c0", "moon", texture))
         elif not p.dark and p.name not in ("storm", "fog") and "sun" not in self.banned:
             self.add(
                 nature.disc(c, *self.sun, 0.075 if p.name == "sunset" else 0.055, mix(p.sun, "#ffffff", 0.3), "sun")
@@ -160,6 +208,7 @@ class Place:
         span: Span = (-0.08, 1.08),
         keep_clear: float = 0.0,
         motion: str = "still",
+        colour: str | None = None,
     ) -> None:
         """Many copies of small sprites in one layer: far ones first, none in the middle `keep_clear` of the frame."""
         rng, c, p = self.rng, self.c, self.p
@@ -174,6 +223,8 @@ class Place:
             height = max(6, round(scale * c.unit / 6) * 6) if c.height > 400 else max(6, round(scale * c.unit))
             if (label, height) not in ready:
                 source = sprites.picture(sprites.by_label()[label].id)
+                if colour:
+                    source = figures.recolour(source, colour)
                 w = max(2, round(source.width * height / source.height))
                 small = source.resize(
                     (w, height), Image.Resampling.LANCZOS if height < 200 else Image.Resampling.BICUBIC
@@ -221,6 +272,8 @@ class Place:
         self.add(
             nature.hill(self.rng, self.c, y, amp, lumps, top, bottom, self.p.haze, 0.02, "ground", 0.42, texture, 30)
         )
+        if self.name in ("meadow", "mount", "forest"):
+            self.add(features.tufts(self.rng, self.c, self.p, y + 0.04))
 
     def _flowers(self, colours: tuple[str, ...], count: int, first: float) -> None:
         c = self.c
@@ -228,5 +281,5 @@ class Place:
         self.add(Layer("flowers", tint(dots, self.p.ambient), 0, int(c.y(first)), 0.45))
 
     def _weather(self) -> None:
-        inside = self.name in ("room", "library", "kitchen", "stage")
+        inside = self.name in INDOORS
         self.add(*weather.layers(self.rng, self.c, self.p, self.meaning, self.banned, inside, self.name))

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from dvms.image.storybook import built, nature
+from dvms.image.storybook import built, features, nature
 from dvms.image.storybook.paint import Canvas, Layer, mix, over, rgb, to_image
 from dvms.image.storybook.place import Place
 
@@ -299,7 +299,7 @@ class Scenery(Place):
 
     def in_moon(self) -> None:
         p, rng, c = self.p, self.rng, self.c
-        self._space_back(1)
+        self._space_back(2 if "two_moons" in self.meaning.features else 1)
         grey, dark = rgb("#b9b6c8") * rgb(p.ambient), rgb("#56526e") * rgb(p.ambient)
         self.add(
             nature.hill(rng, c, self.horizon - 0.02, 0.16, 4, mix(grey, dark, 0.4), dark, p.haze, 0.25, "far", 0.15)
@@ -321,6 +321,10 @@ class Scenery(Place):
             draw.ellipse([x - r, y - r * 0.34, x + r, y + r * 0.34], fill=(46, 42, 66, 190))
             draw.ellipse([x - r * 0.92, y - r * 0.18, x + r * 0.92, y + r * 0.36], fill=(112, 108, 134, 200))
         self._cropped("craters", image.filter(ImageFilter.GaussianBlur(c.height / 500)), 0.43)
+
+    def in_stadium(self) -> None:
+        self._heavens(4)
+        self.add(*features.stadium(self.rng, self.c, self.p, self.horizon))
 
     def _space_back(self, planets: int) -> None:
         p, rng, c = self.p, self.rng, self.c

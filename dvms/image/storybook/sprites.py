@@ -16,13 +16,23 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "storybook.zip"
-DRAWN = ("lighthouse", "windmill", "hot air balloon", "surfboard", "skateboard")  # made by `drawn.py`, not in the zip
+DRAWN = (
+    "lighthouse",
+    "windmill",
+    "hot air balloon",
+    "surfboard",
+    "skateboard",
+    "coin",
+    "submarine",
+)  # made by `drawn.py`, not in the zip
 AS_SUBGROUP = {
     "lighthouse": "place-building",
     "windmill": "place-building",
     "hot air balloon": "transport-air",
     "surfboard": "transport-water",
     "skateboard": "transport-ground",
+    "coin": "money",
+    "submarine": "transport-water",
 }
 
 

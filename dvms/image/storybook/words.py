@@ -11,34 +11,14 @@ from dataclasses import dataclass, field, replace
 from dvms.image.storybook import languages, sprites
 from dvms.image.storybook.anatomy import RIDEABLE, VESSEL, WEATHER_SPRITES
 from dvms.image.storybook.sprites import Sprite
-from dvms.image.storybook.vocabulary import (
-    ABSTRACT,
-    ALIASES,
-    COLOURS,
-    FILLED,
-    FRAMINGS,
-    IRREGULAR,
-    NATURAL,
-    NUMBERS,
-    PLACES,
-    PORTABLE,
-    POSES,
-    RELATIONS,
-    REPHRASED,
-    SCENERY,
-    SINGLE,
-    SIZES,
-    STOP,
-    STYLES,
-    TIMES,
-    TOOLS_OF_TRADE,
-    WEATHER,
-)
+from dvms.image.storybook.vocabulary import ALIASES, Named
+from dvms.image.storybook.vocabulary import VOCABULARY as V
 
 MOST_SUBJECTS = 4
 DETERMINERS = frozenset(["a", "an", "the", "his", "her", "their", "my", "our", "its", "some", "two", "three"])
 PAUSE = "_"  # stands for punctuation between words
-CERTAIN, SURE, PERHAPS = 0.8, 0.64, 0.4
+SMILEY = re.compile(r"face-(?!costume|negative|hat)")
+CERTAIN, SURE, PERHAPS = 0.8, 0.64, 0.57
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +46,10 @@ class Meaning:
     weather: frozenset[str]
     words: frozenset[str]
     framing: str | None = None
+    features: frozenset[str] = frozenset()
+    carpet: Subject | None = None  # what covers the ground: "a field of tulips"
+    unwanted: frozenset[str] = frozenset()
+    felt: bool = False  # the words named no thing; this is a picture of what they feel like
 
 
 @dataclass(slots=True)
@@ -82,9 +66,11 @@ class _Found:
 
 
 def understand(prompt: str, negative: str = "") -> Meaning:
-    """What to draw. Whatever `negative` names is left out."""
-    text = sprites.plain(re.sub(r"[,;.!?:\n]+", f" {PAUSE} ", prompt.replace("-", " ")))
-    unwanted = set(sprites.plain(negative.replace("-", " ")).split())
+    """What to draw. Whatever `negative` names, or the prompt itself says is not there, is left out."""
+    said = re.sub(r"['\u2019]s\b", "", prompt.replace("-", " "))
+    text = sprites.plain(re.sub(r"[,;.!?:\n]+", f" {PAUSE} ", said))
+    text, absent = _without(text)
+    unwanted = set(sprites.plain(negative.replace("-", " ")).split()) | absent
     unwanted |= {singular(word) for word in unwanted}
     language = languages.guess(text)
     meaning = _english(text if language == "en" else languages.to_english(prompt.lower(), language))
@@ -95,7 +81,26 @@ def understand(prompt: str, negative: str = "") -> Meaning:
     renumber = {old: new for new, old in enumerate(kept)}
     subjects = tuple(_moved(meaning.subjects[i], renumber) for i in kept)
     weather = frozenset(w for w in meaning.weather if w not in unwanted and w.rstrip("s") not in unwanted)
-    return replace(meaning, subjects=subjects, weather=weather)
+    return replace(meaning, subjects=subjects, weather=weather, unwanted=frozenset(unwanted))
+
+
+ABSENT = re.compile(
+    r"\b(?:without|with no|no|minus) (?:(?:any|a|an|the|single|visible) )*"
+    r"((?!one\b|longer\b|matter\b|end\b)\w+(?:(?: or| and| nor)(?: any| a| no)* \w+)?)"
+)
+
+
+def _without(text: str) -> tuple[str, set[str]]:
+    """The text less "without any clouds" and the like, and the words that are not to be seen."""
+    absent = {word for match in ABSENT.finditer(text) for word in match[1].split()} - {
+        "or",
+        "and",
+        "nor",
+        "any",
+        "a",
+        "no",
+    }
+    return ABSENT.sub(f" {PAUSE} ", text), absent
 
 
 def _moved(subject: Subject, renumber: dict[int, int]) -> Subject:
@@ -115,16 +120,16 @@ def _names_of(subject: Subject) -> set[str]:
 
 def singular(word: str) -> str:
     """The singular of a regular English plural; other words as they are."""
-    for ending, instead in (("ves", "f"), ("ies", "y"), ("sses", "ss"), ("shes", "sh"), ("ches", "ch"), ("xes", "x")):
+    if re.search(r"(lea|wol|kni|wi|cal|hal|el|shel|loa|thie|hoo|scar|dwar)ves$", word):
+        return word[:-3] + ("fe" if word.endswith(("knives", "wives")) else "f")
+    for ending, instead in (("ies", "y"), ("sses", "ss"), ("shes", "sh"), ("ches", "ch"), ("xes", "x")):
         if word.endswith(ending) and len(word) > len(ending) + 1:
             return word[: -len(ending)] + instead
     return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) and len(word) > 3 else word
 
 
-def _scan(pairs: tuple[tuple[str, str], ...], text: str) -> str | None:
-    return next(
-        (name for name, pattern in pairs if re.search(rf"\b(?:{pattern})", text) and _whole(pattern, text)), None
-    )
+def _scan(listed: tuple[Named, ...], text: str) -> str | None:
+    return next((item.name for item in listed if _whole(item.words, text)), None)
 
 
 def _whole(pattern: str, text: str) -> bool:
@@ -132,23 +137,68 @@ def _whole(pattern: str, text: str) -> bool:
 
 
 def _english(text: str) -> Meaning:
-    style = _scan(STYLES, text)
-    for pattern, instead in REPHRASED:
-        text = re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", instead, text)
+    style = _scan(V.styles, text)
+    for item in V.rephrased:
+        text = re.sub(rf"(?<!\w)(?:{item.words})(?!\w)", item.instead, text)
     words = text.split()
     found = _mentions(words)
     drawn = {i for item in found for i in range(item.start, item.end)}
-    others = [word for i, word in enumerate(words) if i not in drawn and word not in STOP]
+    others = [word for i, word in enumerate(words) if i not in drawn and word not in V.stop]
     timeless = [word for word in others if sprites.time_of(word) is None]
-    place = _scan(PLACES, text) or next((p for p in map(sprites.place_of, timeless) if p), None)
-    time = _scan(TIMES, text) or next((t for t in map(sprites.time_of, others) if t), None)
+    place = _scan(V.places, text) or next((p for p in map(sprites.place_of, timeless) if p), None)
+    time = _scan(V.times, text) or next((t for t in map(sprites.time_of, others) if t), None)
     if place in ("room", "kitchen", "library"):  # inside the house, not before it
         found = [item for item in found if item.sprite.subgroup != "place-building"] or found
-    weather = frozenset(name for name, pattern in WEATHER.items() if _whole(pattern, text))
+    weather = frozenset(name for name, pattern in V.weather.items() if _whole(pattern, text))
     if "lightning" in weather and len(found) > 1:  # in the sky, not as a thing
         found = [item for item in found if item.sprite.label != "high voltage"]
-    subjects = _related(words, found)
-    return Meaning(tuple(subjects), place, time, style, weather, frozenset(words), _scan(FRAMINGS, text))
+    carpet = _carpet(words, found)
+    subjects = _related(words, [item for item in found if item is not carpet])
+    meaning = Meaning(
+        tuple(subjects),
+        place,
+        time,
+        style,
+        weather,
+        frozenset(words),
+        _scan(V.framings, text),
+        frozenset(name for name, pattern in V.features.items() if _whole(pattern, text)),
+        None if carpet is None else Subject(carpet.sprite, carpet.word, colour=carpet.colour),
+    )
+    if carpet is not None or any(item.word not in V.abstract and item.score >= SURE for item in found):
+        return meaning
+    return _felt(text, meaning)
+
+
+def _felt(text: str, meaning: Meaning) -> Meaning:
+    """For words that name no thing: the picture of the feeling in them, in the place and light they name."""
+    feeling = next((f for f in V.feelings if _whole(f.words, text)), None)
+    if feeling is None:
+        return meaning
+    scene = _english(feeling.scene)
+    kept_place = meaning.place or scene.place
+    near = scene.subjects if not feeling.small else tuple(replace(s, size=s.size * 0.72) for s in scene.subjects)
+    return replace(
+        meaning,
+        subjects=near,
+        place=kept_place,
+        time=meaning.time or scene.time,
+        weather=meaning.weather | scene.weather,
+        features=meaning.features | scene.features,
+        carpet=scene.carpet,
+        felt=True,
+    )
+
+
+def _carpet(words: list[str], found: list[_Found]) -> _Found | None:
+    """What the ground is covered with: "a field of red tulips", "sunflower fields"."""
+    for item in found:
+        before = words[max(0, item.start - 4) : item.start]
+        spread = "of" in before and V.filled.intersection(before[: before.index("of")])
+        named_after = item.end < len(words) and words[item.end] in V.filled
+        if item.sprite.family in ("plant", "food") and (spread or named_after):
+            return item
+    return None
 
 
 class _Nothing:
@@ -173,21 +223,38 @@ def _look_up(phrase: str, last: str) -> tuple[Sprite, float] | _Nothing | None:
     return None
 
 
+def _is_thing(word: str, answer: "tuple[Sprite, float] | _Nothing") -> bool:
+    """False for what is no thing: a feeling with a smiley for a sign ("melting"), a verb with a tool ("diving")."""
+    if isinstance(answer, _Nothing) or word in ALIASES:
+        return True
+    sprite = answer[0]
+    if SMILEY.match(sprite.subgroup) and sprites.plain(sprite.label) != word:
+        return False
+    return not word.endswith("ing") or sprites.plain(sprite.label) == word
+
+
 def _skipped(chunk: list[str]) -> bool:
     """True for words that are never looked up by themselves."""
     if len(chunk) == 1:
         word = chunk[0]
-        return word == PAUSE or word in STOP or word in SCENERY or word in COLOURS or word in NUMBERS or len(word) < 2
+        return (
+            word == PAUSE
+            or word in V.stop
+            or word in V.scenery
+            or word in V.colours
+            or word in V.numbers
+            or len(word) < 2
+        )
     for exact in (" ".join(chunk), " ".join([*chunk[:-1], singular(chunk[-1])])):
         if exact in ALIASES or sprites.named(exact):
             return False
     return (
         PAUSE in chunk
-        or chunk[0] in STOP
-        or chunk[-1] in STOP
-        or chunk[0] in COLOURS
-        or chunk[-1] in SCENERY
-        or chunk[0] in SCENERY
+        or chunk[0] in V.stop
+        or chunk[-1] in V.stop
+        or chunk[0] in V.colours
+        or chunk[-1] in V.scenery
+        or chunk[0] in V.scenery
     )
 
 
@@ -205,6 +272,8 @@ def _mentions(words: list[str]) -> list[_Found]:
                 continue  # a verb: "building a snowman"
             phrase = " ".join(chunk)
             answer = _look_up(phrase, " ".join([*chunk[:-1], singular(chunk[-1])]))
+            if length == 1 and answer is not None and not _is_thing(phrase, answer):
+                continue
             if isinstance(answer, _Nothing):
                 used[i : i + length] = [True] * length
             elif answer is not None:
@@ -215,13 +284,23 @@ def _mentions(words: list[str]) -> list[_Found]:
                     found.append(item)
                 elif length == 1 and score >= PERHAPS and len(phrase) > 3:
                     weak.append(item)
-    concrete = [item for item in found if item.word not in ABSTRACT]
+    concrete = [item for item in found if item.word not in V.abstract]
     if not concrete:
         concrete = found or sorted(weak, key=lambda item: -item.score)[:2]
     concrete.sort(key=lambda item: item.start)
+    concrete = [
+        one
+        for i, one in enumerate(concrete)  # "strawberry cake" is a cake
+        if not (
+            one.sprite.family == "food"
+            and i + 1 < len(concrete)
+            and concrete[i + 1].start == one.end
+            and concrete[i + 1].sprite.family in ("food", "drink", "dishware")
+        )
+    ]
     for i in range(len(concrete) - 1):  # "samurai cat": the cat first, then its trade
         one, two = concrete[i], concrete[i + 1]
-        if one.sprite.label in TOOLS_OF_TRADE and one.end == two.start and two.sprite.family == "animal":
+        if one.sprite.label in V.tools_of_trade and one.end == two.start and two.sprite.family == "animal":
             two.start, two.end, one.start, one.end = one.start, one.start + 1, one.start + 1, two.end
             two.count, concrete[i], concrete[i + 1] = max(one.count, two.count), two, one
     unique: dict[str, _Found] = {}
@@ -236,37 +315,30 @@ def _mentions(words: list[str]) -> list[_Found]:
 def _qualified(item: _Found, words: list[str]) -> _Found:
     """Count, colour and size from the few words before, as far as the previous noun or preposition."""
     for word in reversed(words[max(0, item.start - 4) : item.start]):
-        if word in NUMBERS:
-            item.count = NUMBERS[word]
-        elif word in COLOURS:
+        if word in V.numbers:
+            item.count = V.numbers[word]
+        elif word in V.colours:
             item.colour = item.colour or word
-        elif word in SIZES:
-            item.size = SIZES[word]
+        elif word in V.sizes:
+            item.size = V.sizes[word]
         elif word == PAUSE or word in ("with", "and", "in", "on", "under", "over", "the", "a", "an"):
             if word in ("the", "a", "an"):
                 continue
             break
         elif word.endswith("ing") or word in ALIASES or sprites.named(word) is not None:
             break
-    if item.colour and item.colour in NATURAL.get(item.sprite.label, "").split():
+    if item.colour and item.colour in V.natural.get(item.sprite.label, ()):
         item.colour = None
     last = item.word.split()[-1]
-    if (item.count == 1 and singular(last) != last and last not in SINGLE and sprites.named(item.word) is None) or (
-        item.count == 1 and last in IRREGULAR
+    if (item.count == 1 and singular(last) != last and last not in V.single and sprites.named(item.word) is None) or (
+        item.count == 1 and last in V.irregular
     ):
         item.count, item.plural = 3, True
-    elif (
-        item.count == 1
-        and item.end < len(words)
-        and words[item.end] in FILLED
-        and item.sprite.family in ("plant", "food")
-    ):
-        item.count = 7
     return item
 
 
 def _portable(sprite: Sprite) -> bool:
-    return re.match(rf"(?:{PORTABLE})", sprite.subgroup) is not None
+    return re.match(rf"(?:{V.portable})", sprite.subgroup) is not None
 
 
 def _related(words: list[str], found: list[_Found]) -> list[Subject]:
@@ -279,12 +351,14 @@ def _related(words: list[str], found: list[_Found]) -> list[Subject]:
         nearest = found[i + 1].start if i + 1 < len(found) else len(words)
         after = " ".join(words[item.end : min(nearest, item.end + 5)])
         before = " ".join(words[max(found[i - 1].end if i else 0, item.start - 2) : item.start])
-        pose = next((n for n, p in POSES.items() if _whole(p, after) or _whole(p, before)), None)
+        pose = next((n for n, p in V.poses.items() if _whole(p, after) or _whole(p, before)), None)
         relation, to = None, None
         if i:
             between = " ".join(words[found[i - 1].end : item.start])
             relation = _last_relation(between)
             to = _partner(subjects)
+            if relation == "made":
+                item.count, item.size = 6, 0.35
             if relation is None and re.fullmatch(r"and( (a|an|the|his|her|its|their))?( \w+)?", between):
                 relation = subjects[-1].relation if subjects[-1].relation in ("hold", "wear", "read") else None
             relation = _fitting(relation, found[to].sprite, item.sprite)
@@ -299,7 +373,7 @@ def _related(words: list[str], found: list[_Found]) -> list[Subject]:
 def _tool_of_trade(found: list[_Found], i: int) -> Subject | None:
     """For the second half of "panda chef" or the first of "samurai cat": what the animal has for it."""
     item = found[i]
-    trade = TOOLS_OF_TRADE.get(item.sprite.label)
+    trade = V.tools_of_trade.get(item.sprite.label)
     if trade is None or i == 0 or found[i - 1].end != item.start:
         return None
     if found[i - 1].sprite.family not in ("animal", "cat", "monkey", "face"):
@@ -310,10 +384,11 @@ def _tool_of_trade(found: list[_Found], i: int) -> Subject | None:
 def _last_relation(between: str) -> str | None:
     """The relation said last and straight before the thing; of two at the same place the earlier in the list."""
     best, where = None, -1
-    for name, pattern in RELATIONS:
+    for item in V.relations:
+        name, pattern = item.name, item.words
         for match in re.finditer(rf"(?<!\w)(?:{pattern})(?!\w)", between):
             after = between[match.end() :].split()
-            straight = len(after) <= 3 and PAUSE not in after and not SCENERY.intersection(after)
+            straight = len(after) <= 3 and PAUSE not in after and not V.scenery.intersection(after)
             if straight and match.start() > where:
                 best, where = name, match.start()
     return best
@@ -334,6 +409,8 @@ def _fitting(relation: str | None, first: Sprite, second: Sprite) -> str | None:
     """The relation, if these two can have it; a likelier one where the words are ambiguous."""
     animate = first.family in ("animal", "person", "face", "cat", "monkey", "family")
     label = second.label
+    if relation in ("share", "made"):
+        return relation
     if relation in ("ride", "atop") and RIDEABLE.search(label):
         return "ride" if animate else "atop"
     if relation == "inside":
@@ -368,4 +445,4 @@ def style_named(style: str | None) -> str | None:
     text = sprites.plain(style.replace("-", " "))
     if text in ("storybook", "default", "plain", "none", "3d", "photo", "photographic", "cinematic"):
         return "storybook"
-    return _scan(STYLES, text)
+    return _scan(V.styles, text)
