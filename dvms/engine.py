@@ -44,6 +44,8 @@ class Report(Protocol):
 
     def preview(self, what: Preview) -> None: ...
 
+    def claimed(self, until: int) -> None: ...
+
 
 class Engine(Protocol):
     async def run(self, job: Job[Any], report: Report, stop: asyncio.Event, seconds: float) -> Made: ...
@@ -209,7 +211,9 @@ class LoopEngine:
             report.preview(what if isinstance(what, str) else Made(files=(measure_file(what),)))
 
         deadline = time.monotonic() + seconds
-        progress = Progress(report.progress, preview, lambda: stop.is_set() or time.monotonic() >= deadline)
+        progress = Progress(
+            report.progress, preview, lambda: stop.is_set() or time.monotonic() >= deadline, report.claimed
+        )
         stopping = asyncio.create_task(stop.wait())
         try:
             result = await _either(self._service.run_async(job, progress), stopping, deadline)

@@ -468,3 +468,26 @@ def tally(path: Path) -> Tally:
             " coalesce(sum(CASE state WHEN 'delivered' THEN paid_msat END), 0) FROM jobs"
         ).fetchone()
     return Tally(*row)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """How a customer has dealt with this worker: bills it got, paid, let expire; jobs it cancelled after paying."""
+
+    bills: int
+    paid: int
+    cancelled: int
+
+
+def record(path: Path, customer: str) -> Record:
+    """Read from outside, as `tally`."""
+    if not path.exists():
+        return Record(0, 0, 0)
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as conn:
+        row = conn.execute(
+            "SELECT coalesce(sum(bolt11 IS NOT NULL OR paid_at IS NOT NULL), 0),"
+            " coalesce(sum(paid_at IS NOT NULL), 0), coalesce(sum(paid_at IS NOT NULL AND reason = ?), 0)"
+            " FROM jobs WHERE customer = ? AND price_msat > 0",
+            (CANCELLED_BY_CUSTOMER, customer),
+        ).fetchone()
+    return Record(*row)

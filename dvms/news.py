@@ -39,6 +39,11 @@ class Newsroom:
         text = f"{fraction:.0%}: {message}" if fraction is not None else message
         self._publish(self._feedback(request, "processing", text, extra_tags=tags), relays)
 
+    def claimed(self, request: JobRequest, relays: Sequence[str], until: int) -> None:
+        """Publish that a person has taken the job until then (0: that it is open again)."""
+        words = "a person has taken this task" if until else "this task waits for somebody again"
+        self._publish(self._feedback(request, "processing", words, extra_tags=[["claim", str(until)]]), relays)
+
     def preview(self, request: JobRequest, relays: Sequence[str], what: str | Made) -> None:
         """Publish one `partial`; a file is put on the shelf first."""
         self._spawn(self._preview(request, relays, what))
@@ -93,3 +98,6 @@ class JobReport:
         if self._now() - self._shown_at >= PREVIEW_EVERY:
             self._shown_at = self._now()
             self._newsroom.preview(self._request, self._relays, what)
+
+    def claimed(self, until: int) -> None:
+        self._newsroom.claimed(self._request, self._relays, until)

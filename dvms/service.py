@@ -140,8 +140,9 @@ class Progress:
         report: Callable[[float, str], None] = lambda fraction, message: None,
         preview: Callable[[Artefact | str], None] = lambda what: None,
         cancelled: Callable[[], bool] = lambda: False,
+        claimed: Callable[[int], None] = lambda until: None,
     ) -> None:
-        self._report, self._preview, self._cancelled = report, preview, cancelled
+        self._report, self._preview, self._cancelled, self._claimed = report, preview, cancelled, claimed
 
     def __call__(self, fraction: float, message: str) -> None:
         self._report(min(max(fraction, 0.0), 1.0), message)
@@ -149,6 +150,10 @@ class Progress:
     def preview(self, what: Artefact | str) -> None:
         """An unfinished result worth showing (a `partial` feedback)."""
         self._preview(what)
+
+    def claimed(self, until: int) -> None:
+        """A person has taken this job until then, in seconds; 0: gave it back. For light services."""
+        self._claimed(until)
 
     @property
     def cancelled(self) -> bool:

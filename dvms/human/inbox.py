@@ -39,6 +39,7 @@ CREATE INDEX task_by_state ON task (state, made_at);
 CREATE TABLE presence (one INTEGER PRIMARY KEY CHECK (one = 1), until INTEGER NOT NULL) STRICT;
 INSERT INTO presence VALUES (1, 0);
 """
+CUSTOMERS: Final = "ALTER TABLE task ADD COLUMN customer TEXT NOT NULL DEFAULT '';"
 
 
 class TaskState(StrEnum):
@@ -54,7 +55,10 @@ class InboxError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task. `inputs` have type, text, url, path, mime, marker. Times in seconds; `price_msat` is the pay."""
+    """One task. `inputs` have type, text, url, path, mime, marker. Times in seconds; `price_msat` is the pay.
+
+    `customer` is a public key, empty for tasks of a former version.
+    """
 
     id: str
     kind: int
@@ -70,10 +74,16 @@ class Task:
     content: str | None = None
     files: tuple[Mapping[str, str], ...] = ()
     ended_at: int | None = None
+    customer: str = ""
 
     @property
     def form(self) -> str:
         return str(self.params.get("form") or "")
+
+    @property
+    def warning(self) -> str:
+        """What the customer warns of, before anybody looks at it."""
+        return str(self.params.get("content_warning") or "")
 
 
 class Inbox:
@@ -86,7 +96,7 @@ class Inbox:
     async def open(cls, data: Path, clock: Clock = system_clock) -> Inbox:
         folder = data / "dvms" / "human"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return cls(await Database.open(folder / "inbox.db", [SCHEMA]), folder, clock)
+        return cls(await Database.open(folder / "inbox.db", [SCHEMA, CUSTOMERS]), folder, clock)
 
     async def close(self) -> None:
         await self._db.close()
@@ -96,9 +106,11 @@ class Inbox:
         row = (
             task.id, task.kind, task.title, orjson.dumps([dict(item) for item in task.inputs]).decode(),
             orjson.dumps(dict(task.params)).decode(), task.price_msat, TaskState.OPEN, task.made_at, task.due_at,
+            task.customer,
         )  # fmt: skip
-        sql = "INSERT OR IGNORE INTO task (id, kind, title, inputs, params, price_msat, state, made_at, due_at) VALUES"
-        await self._db.write(lambda conn: conn.execute(sql + " (?, ?, ?, ?, ?, ?, ?, ?, ?)", row) and None)
+        fields = "id, kind, title, inputs, params, price_msat, state, made_at, due_at, customer"
+        sql = f"INSERT OR IGNORE INTO task ({fields}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        await self._db.write(lambda conn: conn.execute(sql, row) and None)
         return await self.get(task.id)
 
     async def get(self, task: str) -> Task:
@@ -236,6 +248,7 @@ class Inbox:
             content=row["content"],
             files=tuple(orjson.loads(row["files"])),
             ended_at=row["ended_at"],
+            customer=row["customer"],
         )
 
 

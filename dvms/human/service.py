@@ -98,14 +98,15 @@ class HumanService(Service):
         assert self._inbox is not None and self._site is not None
         inbox, clock = self._inbox, self._site.clock
         task = await inbox.put(self._as_task(job, clock()))
-        told: str | None = None
+        told = 0
         try:
             while task.state is not TaskState.DELIVERED:
                 if task.state is TaskState.WITHDRAWN or clock() >= task.due_at:
                     raise Failed(task.content or "nobody did this task in time")
-                if task.state is TaskState.CLAIMED and told != task.who:
-                    told = task.who
-                    progress(0.1, "a person has taken this task")
+                claim = (task.claimed_until or 0) if task.state is TaskState.CLAIMED else 0
+                if claim != told:
+                    progress.claimed(claim)
+                    told = claim
                 await asyncio.sleep(_LOOK_EVERY)
                 task = await inbox.get(task.id)
         except (Failed, asyncio.CancelledError):  # overdue and declined work is nobody's any more
@@ -134,7 +135,7 @@ class HumanService(Service):
         title = job.params.title or default_title(job.kind, words)
         return Task(
             job.id, job.kind, title, inputs, job.params.model_dump(exclude={"seconds"}), job.price_msat,
-            TaskState.OPEN, now, now + job.params.seconds,
+            TaskState.OPEN, now, now + job.params.seconds, customer=job.customer,
         )  # fmt: skip
 
     async def _watch_presence(self) -> None:

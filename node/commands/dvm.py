@@ -1,15 +1,17 @@
 """`timmy dvm TRADE`: one worker on any relay; `timmy dvm new` writes a service; `timmy inbox`: tasks for people."""
 
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.markup import escape
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from node.context import DataOption, JsonOption, RelayOption, data_dir, load_settings, out, print_json, relay_urls
 from node.errors import NotDone, Unavailable, UsageComplaint
+from node.plan import TRADES
 from wallet.msat import show
 
 T = TypeVar("T")
@@ -18,8 +20,13 @@ T = TypeVar("T")
 class _Trades(TyperGroup):
     """`timmy dvm image` is short for `timmy dvm run image`."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for trade, about in TRADES.items():
+            self.commands[trade] = TyperCommand(trade, help=about, rich_help_panel="Trades")
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
+        if args and not args[0].startswith("-") and (args[0] in TRADES or args[0] not in self.commands):
             args = ["run", *args]
         return super().resolve_command(ctx, args)
 
@@ -208,6 +215,18 @@ async def _answer(data: Path, relays: list[str], review: str, text: str, offer: 
 
 inbox = typer.Typer(no_args_is_help=True, add_completion=False, help="Tasks for people: list, claim, deliver.")
 
+
+class ReportKind(StrEnum):
+    """The words of NIP-56 that fit a task."""
+
+    NUDITY = "nudity"
+    MALWARE = "malware"
+    PROFANITY = "profanity"
+    ILLEGAL = "illegal"
+    SPAM = "spam"
+    OTHER = "other"
+
+
 WhoOption = Annotated[str, typer.Option("--as", help="Who you are, where several people share the inbox.")]
 TaskArgument = Annotated[str, typer.Argument(help="The task: its id, or the first digits of it.")]
 
@@ -258,25 +277,38 @@ def inbox_list(
     for task in tasks:
         who = f" by {task.who}" if task.who else ""
         due = f"{left(task.due_at)} left" if task.ended_at is None else ""
-        out.print(f"[bold]{task.id[:8]}[/]  {task.state}{who}  {show(task.price_msat)}  {due}  {escape(task.title)}")
+        warning = f"  [red]warned of: {escape(task.warning)}[/]" if task.warning else ""
+        out.print(
+            f"[bold]{task.id[:8]}[/]  {task.state}{who}  {show(task.price_msat)}  {due}  {escape(task.title)}{warning}"
+        )
     if not tasks:
         out.print("nothing to do")
 
 
 @inbox.command("show")
 def inbox_show(task: TaskArgument, data: DataOption = None) -> None:
-    """A task in full: its inputs, and what is wanted."""
+    """A task in full: its inputs, what is wanted, and how its customer has paid so far."""
+    from dvms.jobs import record
+    from nostr.nip19 import npub
+
     found = _with_inbox(data, lambda box: box.get(task))
     out.print(
         f"[bold]{escape(found.title)}[/]\n{found.state}, {show(found.price_msat)} paid and waiting for your work, "
         f"{left(found.due_at)} left, kind {found.kind}, id {found.id}"
     )
+    if found.warning:
+        out.print(f"[red]The customer warns of: {escape(found.warning)}[/]")
+    if found.customer:
+        past = record(data_dir(data) / "dvms" / "human" / "jobs.db", found.customer)
+        cancelled = f", cancelled {past.cancelled} after paying" if past.cancelled else ""
+        history = f"paid {past.paid} of {past.bills} bills here{cancelled}"
+        out.print(f"from {npub(found.customer)}: {history}", soft_wrap=True)
     for number, item in enumerate(found.inputs, start=1):
         out.print(f"{number}. {escape(str(item['text'] or item['url'] or ''))}", soft_wrap=True)
         if item["path"]:
             out.print(f"   {item['mime']}: {escape(item['path'])}", soft_wrap=True)
     for name, value in found.params.items():
-        if value and name != "title":
+        if value and name not in ("title", "content_warning"):
             out.print(f"{name}: {escape(str(value))}")
 
 
@@ -308,6 +340,40 @@ def inbox_decline(
     """Say no to a task: the customer hears it at once and has the money back."""
     found = _with_inbox(data, lambda box: box.decline(task, why))
     out.print(f"{found.id[:8]} is declined")
+
+
+@inbox.command("report")
+def inbox_report(
+    task: TaskArgument,
+    kind: Annotated[ReportKind, typer.Argument(help="What it is.")],
+    words: Annotated[str, typer.Argument(help="What you saw.")] = "",
+    data: DataOption = None,
+    relay: RelayOption = None,
+) -> None:
+    """Decline a task that nobody should have to do, and tell the relays why (NIP-56), signed by the worker."""
+    import asyncio
+
+    folder = data_dir(data)
+    found = _with_inbox(data, lambda box: box.get(task))
+    if not found.customer:
+        raise NotDone("this task came before customers were noted: decline it instead")
+    asyncio.run(_report(folder, relay_urls(folder, relay), found, kind, words))
+    if found.state in ("open", "claimed"):
+        _with_inbox(data, lambda box: box.decline(found.id, kind))
+    out.print(f"{found.id[:8]} is reported as {kind}")
+
+
+async def _report(data: Path, relays: list[str], task: Any, kind: str, words: str) -> None:
+    from market.kinds import REPORT
+    from nostr.key import SecretKey
+    from nostr.pool import Pool
+
+    key = SecretKey.from_hex((data / "keys" / "human.key").read_text())
+    tags = [["e", task.id, kind], ["p", task.customer, kind]]
+    async with Pool(relays) as pool:
+        answers = await pool.publish(key.sign(kind=REPORT, content=words, tags=tags))
+    if not any(ok.accepted for ok in answers.values()):
+        raise NotDone("no relay took the report: " + "; ".join(ok.message for ok in answers.values()))
 
 
 @inbox.command("deliver")

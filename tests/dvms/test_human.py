@@ -16,6 +16,7 @@ from dvms.service import Input, Job, Progress, Refused
 from dvms.settings import SellerSettings
 from market.job import JobInput, JobResult
 from node.commands.dvm import app, inbox
+from nostr.filter import Filter
 from tests.dvms.conftest import Purse, until
 
 
@@ -129,12 +130,48 @@ async def test_a_person_is_hired_over_relay_and_wallet(tmp_path, relay, customer
         listed = await until(lambda: asyncio.to_thread(_listed, data))
         assert "Judge a film" in listed and "500 sat" in listed
         await asyncio.to_thread(cli, inbox, "claim", request.id[:8], *data)
+        lease = await until(lambda: _claim(customer, request))
+        assert 3500 < int(lease) - time.time() <= 3600
+        await asyncio.to_thread(cli, inbox, "release", request.id[:8], *data)
+        await until(lambda: _claim(customer, request, "0"))
     async with worker():
         await asyncio.to_thread(cli, inbox, "deliver", request.id[:8], "yes it is", *data)
         said = await customer.hears(request, until=("success",))
         result = next(word for word in said if isinstance(word, JobResult))
         assert orjson.loads(result.content) == {"form": "yes-no", "answer": True, "why": "it is"}
         assert result.fact("by") == "human" and len(bank.paid) == 1 and purse.msat == 500_000
+
+
+async def _claim(customer, request, wanted=None):
+    """What was said of the task's claim, once it is this."""
+    said = [
+        value for word in await customer.everything_about(request, settle=0) for value in word.event.values("claim")
+    ]
+    return next((value for value in said if wanted in (None, value)), None)
+
+
+async def test_a_person_sees_who_asks_and_reports_what_nobody_should_do(tmp_path, relay, customer, bank):
+    data = ["--data", str(tmp_path)]
+    box = await Inbox.open(tmp_path)
+    await box.present(int(time.time()) + 600)
+    async with opened(
+        Found(HumanService, "dvms.human.service:HumanService", "human"), SellerSettings(price=5), {}, data=tmp_path,
+        relays=[relay], wallet=Purse(bank, hold=False),
+    ) as running:  # fmt: skip
+        to = running.key.public
+        unpaid = await customer.send(5820, "later", to=to)
+        await customer.hears(unpaid, until=("payment-required",), pay=False)
+        request = await customer.send(5820, "watch this", to=to, params={"content_warning": "gore"})
+        await customer.hears(request, until=("payment-required",))
+        task = (await until(lambda: _open_tasks(box)))[0]
+        assert "warned of: gore" in await asyncio.to_thread(cli, inbox, "list", *data)
+        shown = await asyncio.to_thread(cli, inbox, "show", task.id[:8], *data)
+        assert "warns of: gore" in shown and "paid 1 of 2 bills here" in shown
+        await asyncio.to_thread(cli, inbox, "report", task.id[:8], "illegal", "look", *data, "--relay", relay)
+        assert "declined: illegal" in (await customer.hears(request))[-1].message
+        [report] = await customer.pool.fetch(Filter(kinds=[1984], authors=[to]))
+        assert report.tags == (("e", request.id, "illegal"), ("p", customer.key.public, "illegal"))
+    await box.close()
 
 
 def _listed(data):
