@@ -23,7 +23,7 @@ from nostr.database import Database
 from wallet import bolt11, books, connections, ledger, nip47
 from wallet.backends.ledger import LedgerWallet
 from wallet.interface import Caps, Invoice, InvoiceState, Wallet, WalletError, WalletRefused
-from wallet.ledger import Bill, News, Order, Payment, PaymentState, Report
+from wallet.ledger import Bill, Order, Payment, PaymentState, Report
 from wallet.sending import Policy, Sender
 
 log = logging.getLogger("wallet")
@@ -363,10 +363,8 @@ class Bank:
         def both(conn: sqlite3.Connection) -> Sequence[Report]:
             reports = work(conn)
             for report in reports:
-                if report.news in (News.SENT, News.FAILED):
-                    payment = ledger.find_payment(conn, report.payment_hash)
-                    if payment is not None:
-                        connections.answer_waiting(conn, payment.payment_hash, nip47.payment_text(payment))
+                if isinstance(report.what, Payment):
+                    connections.answer_waiting(conn, report.payment_hash, nip47.payment_text(report.what))
             return reports
 
         self._tell(await self.db.write(both))

@@ -12,7 +12,8 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import xor
 
 from coincurve import PrivateKey, PublicKey
 
@@ -20,6 +21,7 @@ from nostr.key import CURVE_ORDER, SecretKey
 
 _CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _VALUES = {character: value for value, character in enumerate(_CHARSET)}
+_DIGITS = bytes.maketrans(bytes(range(32)), b"0123456789abcdefghijklmnopqrstuv")
 _PREFIXES = {"bc": "bitcoin", "tb": "testnet", "tbs": "signet", "bcrt": "regtest"}
 NETWORKS = {network: prefix for prefix, network in _PREFIXES.items()}
 _MSAT_PER_BTC = 10**11
@@ -211,22 +213,18 @@ def check_payable(
 # --- bech32 (BIP 173, without the length limit) ---
 
 
+def _generated(top: int) -> int:
+    generator = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+    return reduce(xor, (generator[bit] for bit in range(5) if top >> bit & 1), 0)
+
+
+_GENERATED = tuple(_generated(top) for top in range(32))
+
+
 def _polymod(values: Sequence[int]) -> int:
     checksum = 1
     for value in values:
-        top = checksum >> 25
-        checksum = (checksum & 0x1FFFFFF) << 5 ^ value
-        if top:
-            if top & 1:
-                checksum ^= 0x3B6A57B2
-            if top & 2:
-                checksum ^= 0x26508E6D
-            if top & 4:
-                checksum ^= 0x1EA119FA
-            if top & 8:
-                checksum ^= 0x3D4233DD
-            if top & 16:
-                checksum ^= 0x2A1462B3
+        checksum = (checksum & 0x1FFFFFF) << 5 ^ value ^ _GENERATED[checksum >> 25]
     return checksum
 
 
@@ -268,14 +266,15 @@ def _to_words(data: bytes) -> list[int]:
 def _words_of(number: int, length: int | None = None) -> list[int]:
     """Big-endian 5-bit words; the fewest where no length is given."""
     size = (number.bit_length() + 4) // 5 if length is None else length
-    return [number >> 5 * place & 31 for place in range(size - 1, -1, -1)]
+    words = [0] * size
+    for place in range(size - 1, -1, -1):
+        words[place] = number & 31
+        number >>= 5
+    return words
 
 
 def _number(words: Sequence[int]) -> int:
-    number = 0
-    for word in words:
-        number = number << 5 | word
-    return number
+    return int(bytes(words).translate(_DIGITS), 32) if words else 0
 
 
 def _bytes(words: Sequence[int]) -> bytes:

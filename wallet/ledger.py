@@ -168,11 +168,18 @@ class News(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Something that happened to an account, told after the commit."""
+    """Something that happened to an account, told after the commit; `what` is the row as it was then."""
 
     news: News
-    account: int
-    payment_hash: str
+    what: "Bill | Payment"
+
+    @property
+    def account(self) -> int:
+        return self.what.account
+
+    @property
+    def payment_hash(self) -> str:
+        return self.what.invoice.payment_hash if isinstance(self.what, Bill) else self.what.payment_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +280,7 @@ def receive(
     )
     world = books.account_id(conn, books.BACKEND)
     books.transfer(conn, "receive", payment_hash, now, [(world, -msat), (row["account"], msat)])
-    return (Report(News.RECEIVED if release else News.CREDITED, row["account"], payment_hash),)
+    return (_told(conn, News.RECEIVED if release else News.CREDITED, payment_hash),)
 
 
 def accept_outside(conn: sqlite3.Connection, payment_hash: str, settle_by: int) -> tuple[Report, ...]:
@@ -288,7 +295,14 @@ def accept_outside(conn: sqlite3.Connection, payment_hash: str, settle_by: int) 
         "UPDATE invoices SET state = 'accepted', settle_by = MIN(COALESCE(settle_by, ?1), ?1) WHERE payment_hash = ?2",
         (settle_by, payment_hash),
     )
-    return (Report(News.ACCEPTED, row["account"], payment_hash),) if row["state"] == "open" else ()
+    return (_told(conn, News.ACCEPTED, payment_hash),) if row["state"] == "open" else ()
+
+
+def _told(conn: sqlite3.Connection, news: News, payment_hash: str) -> Report:
+    """What just happened to an invoice of ours."""
+    bill = find_invoice(conn, payment_hash)
+    assert bill is not None
+    return Report(news, bill)
 
 
 # --- paying ---
@@ -344,7 +358,7 @@ def _pay_inside(
             "UPDATE invoices SET state = 'accepted', settle_by = ? WHERE payment_hash = ?",
             (now + hold_seconds, payment_hash),
         )
-        return payment, (Report(News.ACCEPTED, ours["account"], payment_hash),)
+        return payment, (_told(conn, News.ACCEPTED, payment_hash),)
     if order.connection is not None:
         connections.spend(conn, order.connection, msat, now)
     books.transfer(conn, "pay", payment_hash, now, [(order.account, -msat), (ours["account"], msat)])
@@ -356,10 +370,7 @@ def _pay_inside(
     payment = _insert(
         conn, order, PaymentState.SETTLED, now, internal=True, fee_limit=0, fee=0, preimage=ours["preimage"]
     )
-    return payment, (
-        Report(News.RECEIVED, ours["account"], payment_hash),
-        Report(News.SENT, order.account, payment_hash),
-    )
+    return payment, (_told(conn, News.RECEIVED, payment_hash), Report(News.SENT, payment))
 
 
 def _insert(
@@ -435,7 +446,7 @@ def settle(
         " WHERE id = ?",
         (preimage, fee_msat, now, payment.id),
     )
-    return (Report(News.SENT, payment.account, payment.payment_hash),)
+    return (Report(News.SENT, get_payment(conn, payment.id)),)
 
 
 def fail(conn: sqlite3.Connection, payment_id: int, code: str, detail: str, now: int) -> tuple[Report, ...]:
@@ -449,7 +460,7 @@ def fail(conn: sqlite3.Connection, payment_id: int, code: str, detail: str, now:
     if payment.connection is not None:
         connections.unspend(conn, payment.connection, reserved, payment.created_at)
     conn.execute("UPDATE payments SET state = 'failed', code = ?, detail = ? WHERE id = ?", (code, detail, payment.id))
-    return (Report(News.FAILED, payment.account, payment.payment_hash),)
+    return (Report(News.FAILED, get_payment(conn, payment.id)),)
 
 
 def get_payment(conn: sqlite3.Connection, payment_id: int) -> Payment:
@@ -502,10 +513,7 @@ def settle_hold(conn: sqlite3.Connection, payment_hash: str, preimage: str, now:
         "UPDATE payments SET state = 'settled', preimage = ?, fee_msat = 0, settled_at = ? WHERE id = ?",
         (preimage, now, payment.id),
     )
-    return (
-        Report(News.RECEIVED, row["account"], payment_hash),
-        Report(News.SENT, payment.account, payment_hash),
-    )
+    return (_told(conn, News.RECEIVED, payment_hash), Report(News.SENT, get_payment(conn, payment.id)))
 
 
 def cancel_hold(conn: sqlite3.Connection, payment_hash: str, now: int) -> tuple[Report, ...]:
@@ -516,7 +524,7 @@ def cancel_hold(conn: sqlite3.Connection, payment_hash: str, now: int) -> tuple[
     if row["state"] == "cancelled":
         return ()
     conn.execute("UPDATE invoices SET state = 'cancelled' WHERE payment_hash = ?", (payment_hash,))
-    reports: tuple[Report, ...] = (Report(News.CANCELLED, row["account"], payment_hash),)
+    reports: tuple[Report, ...] = (_told(conn, News.CANCELLED, payment_hash),)
     if payment is not None:
         reports += fail(conn, payment.id, "PAYMENT_FAILED", "the payee cancelled the invoice", now)
     return reports

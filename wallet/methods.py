@@ -8,22 +8,23 @@ A handler returns the plain JSON of the answer, or None where it comes later.
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from wallet import books, connections, ledger, nip47
 from wallet.bank import Claim
-from wallet.bolt11 import InvalidInvoice, decode
+from wallet.bolt11 import MAX_MSAT, InvalidInvoice, decode
 from wallet.connections import Connection, Renewal, Scope
 from wallet.interface import WalletRefused
-from wallet.ledger import News
+from wallet.ledger import Bill, News, Report
 from wallet.nip47 import NwcError, Uri
 
 if TYPE_CHECKING:
     from wallet.service import WalletService
 
 _MAX_PAGE = 50
+_MAX_PURPOSE = 500  # characters
 _DAY = 86400
 
 
@@ -52,7 +53,8 @@ class Method:
 # --- parameters ---
 
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
-Amount = Annotated[int, Field(gt=0, le=21_000_000 * 10**11)]
+Amount = Annotated[int, Field(gt=0, le=MAX_MSAT)]
+Seconds = Annotated[int, Field(ge=0, le=1 << 40)]
 
 
 class Params(BaseModel):
@@ -92,12 +94,13 @@ class Lookup(Params):
 
 
 class ListTransactions(Params):
-    from_: int = Field(0, alias="from", ge=0)
-    until: int | None = None
+    from_: Seconds = Field(0, alias="from")
+    until: Seconds | None = None
     limit: int = Field(20, ge=1)
-    offset: int = Field(0, ge=0)
+    offset: int = Field(0, ge=0, le=1 << 40)
     unpaid: bool = False
-    type: str | None = None
+    type: Literal["incoming", "outgoing"] | None = None
+    settled_from: Seconds | None = None  # ours: only what settled at this time or later
 
 
 class CreateConnection(Params):
@@ -105,13 +108,13 @@ class CreateConnection(Params):
     scopes: list[str] | None = None
     account: str | None = Field(None, min_length=1, max_length=64)
     isolated: bool = False
-    budget_msat: int | None = Field(None, ge=0)
+    budget_msat: int | None = Field(None, ge=0, le=MAX_MSAT)
     renewal: str = "never"
     pubkey: Hash | None = None
     # The names that Alby's clients use for the same things.
     request_methods: list[str] | None = None
     notification_types: list[str] | None = None
-    max_amount: int | None = Field(None, ge=0)
+    max_amount: int | None = Field(None, ge=0, le=MAX_MSAT)
     budget_renewal: str | None = None
 
     def wanted(self) -> frozenset[Scope]:
@@ -229,13 +232,15 @@ async def _payee(service: "WalletService", call: Call, name: str | None) -> int:
 async def pay_invoice(service: "WalletService", call: Call) -> str | None:
     given = _params(call, PayInvoice)
     purpose = given.metadata.get("purpose") if isinstance(given.metadata, dict) else None
+    if isinstance(purpose, str) and len(purpose) > _MAX_PURPOSE:
+        raise NwcError("OTHER", f"purpose: longer than {_MAX_PURPOSE} characters", certain=True)
     fee_limit = given.metadata.get("max_fee_msat") if isinstance(given.metadata, dict) else None
     payment = await service.bank.pay(
         call.connection.account,
         given.invoice,
         purpose=purpose if isinstance(purpose, str) and purpose else None,
         amount_msat=given.amount,
-        max_fee_msat=fee_limit if isinstance(fee_limit, int) and fee_limit >= 0 else None,
+        max_fee_msat=min(fee_limit, MAX_MSAT) if isinstance(fee_limit, int) and fee_limit >= 0 else None,
         connection=call.connection.id,
         metadata=nip47.metadata_text(given.metadata),
         claim=call.claim,
@@ -266,32 +271,43 @@ async def lookup_invoice(service: "WalletService", call: Call) -> str:
     raise NwcError("NOT_FOUND", "there is no such invoice or payment", certain=True)
 
 
+_LISTED = (
+    "account = :account AND created_at BETWEEN :from AND :until"
+    " AND (:settled_from IS NULL OR settled_at >= :settled_from)"
+)
+
+
 async def list_transactions(service: "WalletService", call: Call) -> str:
     given = _params(call, ListTransactions)
     account, db = call.connection.account, service.bank.db
     now = service.clock()
-    reach = given.offset + min(given.limit, _MAX_PAGE)
-    window = (account, given.from_, now + _DAY if given.until is None else given.until, reach)
-    found: list[tuple[int, dict[str, Any]]] = []
-    if given.type in (None, "incoming"):
+    tables = []
+    if given.type != "outgoing":
         only = "" if given.unpaid else " AND state IN ('settled', 'accepted')"
-        rows = await db.fetch(
-            f"SELECT * FROM invoices WHERE account = ? AND created_at BETWEEN ? AND ?{only}"
-            " ORDER BY created_at DESC, rowid DESC LIMIT ?",
-            window,
-        )
-        found += [(row["created_at"], nip47.invoice_object(ledger.read_bill(row, now))) for row in rows]
-    if given.type in (None, "outgoing"):
+        tables.append(f"SELECT 'invoices' AS source, rowid AS id, created_at FROM invoices WHERE {_LISTED}{only}")
+    if given.type != "incoming":
         only = "" if given.unpaid else " AND state != 'failed'"
-        rows = await db.fetch(
-            f"SELECT * FROM payments WHERE account = ? AND created_at BETWEEN ? AND ?{only}"
-            " ORDER BY created_at DESC, id DESC LIMIT ?",
-            window,
-        )
-        found += [(row["created_at"], nip47.payment_object(ledger.read_payment(row))) for row in rows]
-    found.sort(key=lambda item: -item[0])
-    page = [item for _, item in found[given.offset : reach]]
-    return nip47.result_text(call.method, {"transactions": nip47.clip(page)})
+        tables.append(f"SELECT 'payments' AS source, id, created_at FROM payments WHERE {_LISTED}{only}")
+    page = await db.fetch(
+        " UNION ALL ".join(tables) + " ORDER BY created_at DESC, id DESC LIMIT :limit OFFSET :offset",
+        {
+            "account": account,
+            "from": given.from_,
+            "until": now + _DAY if given.until is None else given.until,
+            "settled_from": given.settled_from,
+            "limit": min(given.limit, _MAX_PAGE),
+            "offset": given.offset,
+        },
+    )
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for table in ("invoices", "payments"):
+        ids = [row["id"] for row in page if row["source"] == table]
+        places = ", ".join("?" * len(ids))
+        for row in await db.fetch(f"SELECT rowid AS place, * FROM {table} WHERE rowid IN ({places})", ids):
+            told = ledger.read_bill(row, now) if table == "invoices" else ledger.read_payment(row)
+            found[table, row["place"]] = nip47.transaction_object(told)
+    listed = [found[row["source"], row["id"]] for row in page if (row["source"], row["id"]) in found]
+    return nip47.result_text(call.method, {"transactions": nip47.clip(listed)})
 
 
 async def settle_hold_invoice(service: "WalletService", call: Call) -> str:
@@ -445,31 +461,21 @@ METHODS: Mapping[str, Method] = {
 }
 
 
-async def _told_invoice(service: "WalletService", payment_hash: str) -> dict[str, Any] | None:
-    bill = await service.bank.invoice(payment_hash)
-    return None if bill is None else nip47.invoice_object(bill)
-
-
-async def _told_accepted(service: "WalletService", payment_hash: str) -> dict[str, Any] | None:
-    bill = await service.bank.invoice(payment_hash)
-    if bill is None:
-        return None
-    info = await service.backend_info()
-    left = max((bill.invoice.settle_deadline or service.clock()) - service.clock(), 0)
-    return nip47.invoice_object(bill) | {"settle_deadline": (info.block_height or 0) + left // 600}
-
-
-async def _told_payment(service: "WalletService", payment_hash: str) -> dict[str, Any] | None:
-    payment = await service.bank.payment(payment_hash)
-    return None if payment is None else nip47.payment_object(payment)
-
-
-Build = Callable[["WalletService", str], Awaitable[dict[str, Any] | None]]
-NOTIFICATIONS: Mapping[News, tuple[str, Build]] = {
-    News.RECEIVED: ("payment_received", _told_invoice),
-    News.SENT: ("payment_sent", _told_payment),
-    News.ACCEPTED: ("hold_invoice_accepted", _told_accepted),
+NOTIFICATIONS: Mapping[News, str] = {
+    News.RECEIVED: "payment_received",
+    News.SENT: "payment_sent",
+    News.ACCEPTED: "hold_invoice_accepted",
 }
+
+
+async def told(service: "WalletService", report: Report) -> dict[str, Any]:
+    """What a notification says of this report."""
+    said = nip47.transaction_object(report.what)
+    if report.news is News.ACCEPTED and isinstance(report.what, Bill):
+        info = await service.backend_info()
+        left = max((report.what.invoice.settle_deadline or service.clock()) - service.clock(), 0)
+        said["settle_deadline"] = (info.block_height or 0) + left // 600
+    return said
 
 
 def methods_of(connection: Connection) -> list[str]:
@@ -483,4 +489,4 @@ def methods_of(connection: Connection) -> list[str]:
 
 
 def notifications_of(connection: Connection) -> list[str]:
-    return [name for name, _ in NOTIFICATIONS.values()] if connection.may(Scope.NOTIFY) else []
+    return list(NOTIFICATIONS.values()) if connection.may(Scope.NOTIFY) else []

@@ -211,6 +211,10 @@ def payment_object(payment: Payment) -> dict[str, Any]:
     )
 
 
+def transaction_object(row: Bill | Payment) -> dict[str, Any]:
+    return invoice_object(row) if isinstance(row, Bill) else payment_object(row)
+
+
 def metadata_text(value: object) -> str | None:
     """Metadata as stored; dropped where it is larger than the protocol allows."""
     if value is None:

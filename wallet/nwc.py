@@ -41,6 +41,9 @@ _LAST_LOOK = 2.0  # seconds that one look-up gets after the time of a payment is
 _LOOK = (0.5, 1, 2, 4, 8)  # seconds between look-ups of a payment without an outcome
 _SKEW = 3900  # seconds the clock of the service may be off
 _POLL = 10.0
+# Seconds after which an unanswered request, the same event, is sent again: no relay stores it, and a service that was
+# just restarting has not seen it. A service acts on one id once.
+_REPEAT = (3, 6, 12, 24)
 _TOLD, _FRESH = 2.0, 60  # seconds for which a notification answers the look-up it causes, and its own age at most
 _NETWORKS = {"mainnet": "bitcoin", "bitcoin": "bitcoin", "testnet": "testnet", "signet": "signet", "regtest": "regtest"}
 
@@ -177,20 +180,21 @@ class NwcWallet:
         )
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._pending[event.id] = answer
-        sending = asyncio.create_task(self._pool.publish(event, relays=self.uri.relays, timeout=timeout))
         try:
             async with asyncio.timeout(timeout):
-                await asyncio.wait({sending, answer}, return_when=asyncio.FIRST_COMPLETED)
-                if not answer.done():
-                    oks = sending.result().values()
-                    if oks and all(ok.answered and not ok.accepted for ok in oks):
-                        raise NotSent("; ".join(sorted({ok.message for ok in oks})))
+                refused = await self._publish(event, answer, timeout)
+                if refused:
+                    raise NotSent(refused)
+                for wait in _REPEAT:
+                    await asyncio.wait({answer}, timeout=wait)
+                    if answer.done():
+                        break
+                    await self._publish(event, answer, timeout)
                 body = await answer
         except TimeoutError:
             raise NoAnswer(f"the wallet service did not answer {method} within {timeout:g} s") from None
         finally:
             self._pending.pop(event.id, None)
-            sending.cancel()
         error = body.get("error")
         if isinstance(error, dict):
             code = str(error.get("code") or "OTHER")
@@ -198,6 +202,17 @@ class NwcWallet:
             raise NwcError(code, str(error.get("message") or code), certain=certain)
         result = body.get("result")
         return result if isinstance(result, dict) else {}
+
+    async def _publish(self, event: Event, answer: "asyncio.Future[Any]", timeout: float) -> str:
+        """Return when a relay has said something or the answer is there; why every relay refused, or ""."""
+        sending = asyncio.create_task(self._pool.publish(event, relays=self.uri.relays, timeout=timeout))
+        try:
+            await asyncio.wait({sending, answer}, return_when=asyncio.FIRST_COMPLETED)
+            oks = [] if answer.done() else list(sending.result().values())
+        finally:
+            sending.cancel()
+        refused = bool(oks) and all(ok.answered and not ok.accepted for ok in oks)
+        return "; ".join(sorted({ok.message for ok in oks})) if refused else ""
 
     async def _read(self) -> None:
         async for event in self._subscription:
@@ -425,6 +440,7 @@ class NwcWallet:
         offset = 0
         while len(found) < limit:
             params = {"from": max(since - 86400, 0), "limit": _PAGE, "offset": offset, "type": "incoming"}
+            params["settled_from"] = since  # ours: other services send the whole day
             page = (await self.call("list_transactions", params)).get("transactions")
             if not isinstance(page, list) or not page:
                 break

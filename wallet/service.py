@@ -25,7 +25,7 @@ from wallet.bank import Bank, Claim
 from wallet.connections import Connection, Renewal, Replayed, Scope
 from wallet.interface import WalletError, WalletInfo, WalletRefused
 from wallet.ledger import News, Report
-from wallet.methods import METHODS, NOTIFICATIONS, Call, methods_of, notifications_of
+from wallet.methods import METHODS, NOTIFICATIONS, Call, methods_of, notifications_of, told
 from wallet.nip47 import Channel, NwcError, Uri
 
 log = logging.getLogger("wallet")
@@ -41,12 +41,16 @@ _FLUSH = 0.05  # seconds in which delivery notes are gathered
 
 @dataclass(slots=True)
 class Line:
-    """A connection at work: its row, its service key, its channel, its allowance of requests."""
+    """A connection at work: its row, its service key, its channel, its allowance of requests.
+
+    `speaks_nip44`: its client has shown that it needs no notifications in the older encryption.
+    """
 
     row: Connection
     key: SecretKey
     channel: Channel
     allowance: "Allowance"
+    speaks_nip44: bool = False
 
 
 class Allowance:
@@ -282,6 +286,7 @@ class WalletService:
             request = line.channel.open(scheme, event.content)
         except ValueError:
             raise NwcError("OTHER", "the request cannot be decrypted or is not JSON", certain=True) from None
+        line.speaks_nip44 |= scheme == nip47.NIP44
         method, params = request.get("method"), request.get("params")
         if not isinstance(method, str) or method not in METHODS:
             raise NwcError("NOT_IMPLEMENTED", "there is no such method here")
@@ -387,18 +392,15 @@ class WalletService:
 
     async def _notify(self, report: Report, lines: Sequence[Line]) -> None:
         """Notifications are best effort by their nature: a client that was away looks invoices up."""
-        name, build = NOTIFICATIONS[report.news]
-        body = await build(self, report.payment_hash)
-        if body is None:
-            return
+        body = {"notification_type": NOTIFICATIONS[report.news], "notification": await told(self, report)}
         for line in lines:
             schemes = [(nip47.NOTIFICATION, nip47.NIP44)]
-            if line.row.nip04:
+            if line.row.nip04 and not line.speaks_nip44:
                 schemes.append((nip47.NOTIFICATION_NIP04, nip47.NIP04))
             for kind, scheme in schemes:
                 event = line.key.sign(
                     kind=kind,
-                    content=line.channel.seal(scheme, {"notification_type": name, "notification": body}),
+                    content=line.channel.seal(scheme, body),
                     tags=[("p", line.row.client_pubkey)],
                     created_at=self.clock(),
                 )

@@ -38,6 +38,9 @@ class WalletSettings(BaseModel):
     mints: list[str] = Field(
         default_factory=list, description="addresses of the Cashu mints whose ecash `timmy wallet redeem` accepts"
     )
+    i_keep_other_peoples_money: bool = Field(
+        default=False, description="what `timmy mint` wants to hear before it runs a Cashu mint, which is custody"
+    )
     fee_percent: float = Field(1.0, ge=0, le=50, description="most that routing may cost, in percent of the amount")
     fee_floor: int = Field(10, ge=0, description="routing may always cost this many sat")
     hold_minutes: int = Field(60, ge=1, le=1440, description="a held payment goes back to its payer after this time")

@@ -25,7 +25,7 @@ from nostr.pool import Pool
 from wallet import bolt11
 from wallet.bank import Bank
 from wallet.interface import InvoiceState, Wallet
-from wallet.ledger import News, Report
+from wallet.ledger import Bill, News, Report
 from wallet.parts import ADDRESSES
 
 log = logging.getLogger("wallet")
@@ -141,7 +141,7 @@ class Receipts:
 
     def _hear(self, reports: Sequence[Report]) -> None:
         for report in reports:
-            if report.news is News.RECEIVED:
+            if report.news is News.RECEIVED and isinstance(report.what, Bill) and _zap_of(report.what.metadata):
                 self._spawn(report.payment_hash)
 
     def _spawn(self, payment_hash: str) -> None:

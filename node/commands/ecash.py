@@ -9,6 +9,7 @@ from node.context import DataOption, data_dir, err, load_settings
 from node.errors import NotDone, Unavailable, UsageComplaint
 from node.run import ready, run_until_signal, set_up_logging
 from node.settings import NodeSettings
+from wallet.settings import WalletSettings
 
 _WARNING = (
     "A mint is custody: whoever holds its ecash owns money that lies in your account `mint`, and has only your word for"
@@ -25,10 +26,11 @@ def mint(
     data: DataOption = None,
 ) -> None:
     """A Cashu mint (Nutshell, in an environment of its own) funded by this node's wallet. Off unless you start it."""
-    if not custody:
-        raise UsageComplaint(f"{_WARNING} Start it with --i-keep-other-peoples-money.")
     folder = data_dir(data)
-    set_up_logging(load_settings(folder).section("node", NodeSettings).log)
+    settings = load_settings(folder)
+    if not custody and not settings.section("wallet", WalletSettings).i_keep_other_peoples_money:
+        raise UsageComplaint(f"{_WARNING} Start it with --i-keep-other-peoples-money.")
+    set_up_logging(settings.section("node", NodeSettings).log)
     err.print(f"[yellow]{_WARNING}[/yellow]")
     from node.home import only_one
 

@@ -105,3 +105,21 @@ async def test_the_service_answers_while_its_backend_is_away(street: Street) -> 
             await asyncio.sleep(0.2)
     assert await street.home.holds("owner") == 470_000
     assert await street.city.holds("shop") == 30_000
+
+
+async def test_a_request_made_while_the_service_restarts_is_answered_soon_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wallet.nwc._REPEAT", (0.3,) * 20)
+    async with House(tmp_path) as house:
+        await house.give("a", 90_000)
+        client, shop = await house.client("a"), await house.client("b")
+        bill = await shop.make_invoice(30_000)
+        await house.stop()
+        paying = asyncio.create_task(client.pay_invoice(bill.bolt11, timeout=30))
+        await asyncio.sleep(0.5)  # nobody hears the first one, and no relay keeps it
+        await house.start()
+        async with asyncio.timeout(5):
+            assert (await paying).outcome is Outcome.SETTLED
+        await asyncio.sleep(0.7)  # repeats of it may still arrive
+        assert await house.holds("a") == 60_000 and await house.count("payments") == 1
