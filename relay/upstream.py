@@ -375,9 +375,10 @@ class Link:
             if not is_ephemeral(event.kind):
                 self._mark("up")
         else:
-            self.counts.refused_there += 1
+            if event.id not in self._not_there:  # live and catching up may have sent it at the same time
+                self.counts.refused_there += 1
+                log.info("upstream %s refused %s: %s", self.settings.url, event.id[:8], ok.message)
             self._not_there.add(event.id)
-            log.info("upstream %s refused %s: %s", self.settings.url, event.id[:8], ok.message)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """The relay as its own process, started as a user starts it; it can be killed and measured."""
 
+import asyncio
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -7,7 +9,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
+
+from relay.app import serve
+from relay.settings import RelaySettings
 
 WAIT = 40.0
 
@@ -67,3 +73,35 @@ def relay_process(data: Path, **environment: str) -> Iterator[RelayProcess]:
         yield running
     finally:
         running.stop()
+
+
+class ForkedRelay:
+    """The same relay without the start of an interpreter, for tests that kill many. Ready when constructed."""
+
+    _server = multiprocessing.get_context("forkserver")
+    _server.set_forkserver_preload(["tests.relay.process"])
+
+    def __init__(self, data: Path) -> None:
+        ours, theirs = self._server.Pipe()
+        self.process = self._server.Process(target=_serve, args=(data, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+        assert ours.poll(WAIT), "the relay does not start"
+        self.url: str = ours.recv()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join(WAIT)
+
+
+def _serve(data: Path, address: Connection) -> None:
+    asyncio.run(serve(RelaySettings(), data, port=0, ready=address.send))
+
+
+@contextmanager
+def forked_relay(data: Path) -> Iterator[ForkedRelay]:
+    running = ForkedRelay(data)
+    try:
+        yield running
+    finally:
+        running.kill()

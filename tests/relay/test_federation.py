@@ -190,6 +190,7 @@ async def test_what_upstream_refuses_is_counted_and_not_sent_again(key: SecretKe
         SmallRelay(refusal="blocked: not here", nip11={"supported_nips": [1]}) as far,
         running(tmp_path, upstream=[upstream(far.url, "up")]) as near,
     ):
+        await until(lambda: even(near), "even")
         await give(near.url, note(key, "ours"))
         state = near.relay.status_parts["upstream"]
         await until(lambda: state()[0]["refused_there"] == 1, "refused")
@@ -197,6 +198,7 @@ async def test_what_upstream_refuses_is_counted_and_not_sent_again(key: SecretKe
         await until(lambda: even(near), "even")
         await asyncio.sleep(0.5)
         assert state()[0]["refused_there"] == 1
+        assert sum(said[0] == "EVENT" for said in far.heard) == 1
 
 
 async def test_settings_change_links_without_a_restart(start: Start, key: SecretKey, tmp_path: Path) -> None:
