@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from fnmatch import fnmatchcase
 from typing import Any, Final, get_args
 
 import orjson
@@ -24,6 +25,7 @@ from nostr.key import SecretKey
 HEARTBEAT_EVERY: Final = 240
 HEARTBEAT_LIFE: Final = 300
 ALIVE_FOR: Final = 900  # what clients tolerate (Amethyst)
+INPUT: Final = "input"  # in a `takes` tag: not a parameter but the MIME types of files
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,28 @@ class Announcement:
     @property
     def address(self) -> str:
         return self.raw.address
+
+    @property
+    def out(self) -> str:
+        """MIME type of what a composite delivers (its `out` tag); "" where the kind of job says it."""
+        return self.raw.first("out") or ""
+
+    @property
+    def unavailable(self) -> str:
+        """Why it cannot be had now (`unavailable` tag of a composite whose steps nobody sells); "" where it can."""
+        return (self.raw.first("unavailable") or "")[:300]
+
+    def lacks(self, kind: int, wanted: Iterable[tuple[str, str]]) -> str:
+        """Why this seller cannot do a job of `kind`, by its own `takes` tags; "" where it says nothing against it.
+
+        `wanted` are parameters and their values; under `INPUT` the MIME type (or glob) of a file that will be given.
+        """
+        for name, value in wanted:
+            for tag in self.raw.tagged("takes"):
+                if tag[1:3] == (str(kind), name) and not any(_fits(value, each) for each in tag[3:]):
+                    what = "files of" if name == INPUT else f"{name}"
+                    return f"does not take {what} {value} (takes {', '.join(tag[3:]) or 'none'})"[:300]
+        return ""
 
     @classmethod
     def parse(cls, event: Event) -> Announcement:
@@ -219,6 +243,12 @@ def amount_text(price_msat: int | None) -> str:
     if price_msat == 0:
         return "free"
     return format((Decimal(price_msat) / 1000).normalize(), "f")
+
+
+def _fits(value: str, pattern: str) -> bool:
+    """Either may be a glob (`audio/*`)."""
+    one, other = value.strip().lower(), pattern.strip().lower()
+    return fnmatchcase(one, other) or fnmatchcase(other, one)
 
 
 def _values(annotation: Any) -> list[str]:

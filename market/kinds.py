@@ -53,7 +53,7 @@ RESULT_MUSIC_NOSTRDVM: Final = 5651
 
 @dataclass(frozen=True, slots=True)
 class JobKind:
-    """One kind of job: the trade that sells it, a title for people, the usual MIME type of a result."""
+    """One kind of job: the trade that sells it, a title for people, the usual MIME type of a result (or `*/*`)."""
 
     kind: int
     trade: str
@@ -78,7 +78,7 @@ JOB_KINDS: Final[Mapping[int, JobKind]] = MappingProxyType(
             JobKind(JOB_VIDEO, "video", "Video assembly", "video/mp4"),
             JobKind(JOB_SPEECH, "speech", "Text to speech", "audio/mp4"),
             JobKind(JOB_MUSIC, "music", "Music generation", "audio/mp4"),
-            JobKind(JOB_COMPOSITE, "composite", "Composite by recipe", "video/mp4"),
+            JobKind(JOB_COMPOSITE, "composite", "Composite by recipe", "*/*"),
             JobKind(JOB_FEED, "feed", "Content discovery", "application/json"),
             JobKind(JOB_HUMAN, "human", "Human task", "text/plain"),
         )

@@ -24,6 +24,7 @@ ENGINES = (
     ("av", "video, animation, music", f"{PIP} '.[shop]'"),
     ("hibari", "speech and singing", f"{PIP} '.[shop]'"),
     ("PIL", "images", f"{PIP} '.[shop]'"),
+    ("faster_whisper", "speech to text, for the podcast recipe (optional)", f"{PIP} '.[stt]'"),
     ("torch", "real image, music and video models (optional)", f"{PIP} '.[diffusers]'"),
 )
 PROGRAMS = (("espeak-ng", "speech in other languages"), ("apertium", "translation"), ("fluidsynth", "richer music"))

@@ -71,6 +71,7 @@ class Adviser:
                     ),
                     name=offer.name,
                     local=offer.provider in own,
+                    excluded=offer.announcement.lacks(ask.kind, ask.wants),
                 )
             )  # fmt: skip
         of_kind = [one.seconds for one in experience if one.kind == ask.kind and one.stars >= 3]

@@ -11,6 +11,7 @@ from typing import Any
 from nostr.event import Event, event_id
 from orchestrator.recipe import Gate, Out, Recipe
 from orchestrator.run import Artefact, Bill, Candidate, Entry, Terms, Verdict
+from orchestrator.wants import Wants
 from wallet.interface import PayResult
 
 Tags = tuple[tuple[str, ...], ...]
@@ -242,7 +243,10 @@ class WatchBill:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Who sells this, for how much? `own_only` asks for the box's own workers; `cache_key` may save the question."""
+    """Who sells this, for how much? `own_only` asks for the box's own workers; `cache_key` may save the question.
+
+    `wants` is what a seller must take (see `orchestrator.wants`).
+    """
 
     step: str
     idx: int
@@ -253,6 +257,7 @@ class Ask:
     pinned: tuple[str, ...] = ()
     own_only: bool = False
     cache_key: str = ""
+    wants: Wants = ()
 
 
 @dataclass(frozen=True, slots=True)

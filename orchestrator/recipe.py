@@ -21,6 +21,7 @@ from orchestrator.schema import from_text, schema_problems, value_problems
 MAX_STEPS: Final = 32
 MAX_FAN: Final = 16
 MAX_BYTES: Final = 16 * 1024
+MAX_AUTHORS: Final = 16
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
@@ -117,6 +118,11 @@ class StepDoc(_Part):
     cache: Literal["buyer", "public", "off"] = Field(
         default="buyer", description="Who may be served from an earlier run."
     )
+
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        """The providers of `p`, in hex."""
+        return tuple(parse_pubkey(key) for key in self.p)
 
     def judged_by(self) -> "StepDoc":
         """The step that hires this step's judge; its inputs are the artefact and the question."""
@@ -357,7 +363,7 @@ def recipe_tags(recipe: Recipe, author: str, *, parent: Event | None = None, rel
     if parent is not None:
         tags.append(["a", parent.address, relay, "fork"])
         tags.append(["e", parent.id, relay, "fork"])
-        tags += [list(tag) for tag in parent.tagged("zap")] or [["zap", parent.pubkey, relay, "1"]]
+        tags += [list(tag) for tag in parent.tagged("zap")[:MAX_AUTHORS]] or [["zap", parent.pubkey, relay, "1"]]
     elif doc.forked is not None:
         origin = doc.forked.address.split(":")
         tags += [["a", doc.forked.address, relay, "fork"]] if len(origin) > 2 else []
@@ -379,9 +385,9 @@ def from_event(event: Event) -> Recipe:
 
 
 def royalty_keys(event: Event) -> list[tuple[str, int]]:
-    """(public key, weight) of those who share the royalty: the `zap` tags of NIP-57 appendix G."""
+    """(public key, weight) of those who share the royalty: the first `zap` tags of NIP-57 appendix G."""
     found = []
-    for tag in event.tagged("zap"):
+    for tag in event.tagged("zap")[:MAX_AUTHORS]:
         weight = tag[3] if len(tag) > 3 else "1"
         if len(tag) > 1 and _is_pubkey(tag[1]) and weight.isascii() and weight.isdigit() and int(weight) > 0:
             found.append((parse_pubkey(tag[1]), int(weight)))

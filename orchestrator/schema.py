@@ -1,9 +1,11 @@
 """The part of JSON Schema that recipes use: enough to type a step's JSON, small enough to be checked to the last word.
 
-Known words: type, properties, required, items, enum, default, title, description, format ("uri"), and the limits of
-length, count and range. Any other word is a problem when the recipe is loaded, never a silent pass when it runs.
+Known words: type, properties, required, items, enum, default, title, description, format ("uri"), contentMediaType (of
+what lies at a URI), and the limits of length, count and range. Any other word is a problem when the recipe is loaded,
+never a silent pass when it runs.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -13,8 +15,11 @@ Schema = Mapping[str, Any]
 TYPES: Final = ("string", "integer", "number", "boolean", "array", "object")
 _LIMITS: Final = ("minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum")
 _WORDS: Final = frozenset(
-    ("type", "properties", "required", "items", "enum", "default", "title", "description", "format", *_LIMITS)
-)
+    ("type", "properties", "required", "items", "enum", "default", "title", "description", "format",
+     "contentMediaType", *_LIMITS)
+)  # fmt: skip
+
+_MIME: Final = re.compile(r"[a-z0-9.+-]+/([a-z0-9.+-]+|\*)")
 
 
 def schema_problems(schema: object, at: str) -> Iterator[str]:
@@ -33,6 +38,8 @@ def schema_problems(schema: object, at: str) -> Iterator[str]:
             yield f"{at}.{word}: must be a number"
     if "format" in schema and schema["format"] != "uri":
         yield f"{at}.format: only 'uri' is known"
+    if "contentMediaType" in schema and not _MIME.fullmatch(str(schema["contentMediaType"])):
+        yield f"{at}.contentMediaType: must be a MIME type or a glob such as audio/*"
     if "enum" in schema and not isinstance(schema["enum"], list):
         yield f"{at}.enum: must be a list"
     properties = schema.get("properties", {})

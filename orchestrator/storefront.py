@@ -6,7 +6,7 @@ more than five per cent away from the announced one, the announcement is written
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from market.announcement import (
@@ -23,21 +23,18 @@ from nostr.clock import Clock, sleep_or_jump
 from nostr.event import Event
 from nostr.key import SecretKey
 from nostr.pool import Pool
+from orchestrator.quoting import MOVED, Quoter
 from orchestrator.recipe import Recipe, recipe_tags
 
 log = logging.getLogger("timmy.storefront")
 
 LOOK_AGAIN = 60  # seconds between looks at the market
-MOVED = 0.05  # share by which a price must have moved
 REFRESH = 20 * 3600
 SPACING = 1.0  # seconds between two relays: public ones limit announcements
 
 
 class Storefront:
-    """`price_of(recipe)` gives msat or None, `busy()` the number of runs under way.
-
-    What is announced is noted in `prices`; `moved` asks for a look before the next one is due.
-    """
+    """`quoter` knows the prices, and is told what is announced; `busy()` is the number of runs under way."""
 
     def __init__(
         self,
@@ -47,20 +44,18 @@ class Storefront:
         recipes: Mapping[str, Recipe],
         events: Mapping[str, Event],
         *,
-        price_of: Callable[[Recipe], Awaitable[int | None]],
+        quoter: Quoter,
         busy: Callable[[], int],
-        prices: dict[str, int],
-        moved: asyncio.Event,
         name: str,
         picture: str = "",
         lud16: str = "",
     ) -> None:
         self._key, self._pool, self._clock = key, pool, clock
         self._recipes, self._events = recipes, events
-        self._price_of, self._busy, self._prices, self._moved = price_of, busy, prices, moved
+        self._quoter, self._busy = quoter, busy
         self._name, self._picture, self._lud16 = name, picture, lud16
         self._last_beat: Event | None = None
-        self._announced: dict[str, tuple[int | None, int]] = {}
+        self._announced: dict[str, tuple[int | None, str, int]] = {}  # price, why there is none, when
 
     async def run(self) -> None:
         """Announce, beat and follow the market, until cancelled."""
@@ -75,8 +70,9 @@ class Storefront:
         await self._pool.publish(gone, timeout=3)
 
     def profile(self, recipe: Recipe, price_msat: int | None) -> Profile:
-        """What a recipe looks like as a DVM."""
+        """What a recipe looks like as a DVM. One that cannot be had now says so, and why."""
         event = self._events[recipe.d]
+        missing = self._quoter.missing.get(recipe.d) if price_msat is None else None
         return Profile(
             d=recipe.d,
             kinds=(JOB_COMPOSITE,),
@@ -94,6 +90,7 @@ class Storefront:
                 ("e", event.id, self._pool.relays[0] if self._pool.relays else "", "recipe"),
                 ("out", recipe.output_mime),
                 ("eta", str(recipe.doc.seconds)),
+                *((("unavailable", missing[:300]),) if missing else ()),
             ),
         )
 
@@ -120,31 +117,32 @@ class Storefront:
                     shown.add(event.id)
                     self._announced.pop(recipe.d, None)
                     await self._tell(event)
-                price = await self._price_of(recipe)
+                price = await self._quoter.shown(recipe)
                 if self._is_news(recipe.d, price):
                     profile = self.profile(recipe, price)
                     await self._tell(build_announcement(self._key, profile, created_at=self._clock()))
-            complete = all(price is not None for price, _ in self._announced.values())
-            self._moved.clear()
+            complete = all(price is not None for price, _, _ in self._announced.values())
+            self._quoter.moved.clear()
             try:
                 async with asyncio.timeout(LOOK_AGAIN if complete else 5):
-                    await self._moved.wait()
+                    await self._quoter.moved.wait()
             except TimeoutError:
                 continue
 
     def _is_news(self, d: str, price: int | None) -> bool:
-        known = self._announced.get(d)
-        now = self._clock()
-        if known is not None and now - known[1] < REFRESH:
-            if known[0] == price:
+        now, missing = self._clock(), self._quoter.missing.get(d, "")
+        if d in self._announced:
+            old, why, at = self._announced[d]
+            fresh = now - at < REFRESH
+            if fresh and price == old and missing == why:
                 return False
-            if known[0] and price and abs(price - known[0]) <= MOVED * known[0]:
+            if fresh and old and price and abs(price - old) <= MOVED * old:
                 return False
-            if price is None and known[0] is not None and now - known[1] < 300:
+            if price is None and old is not None and now - at < 300:
                 return False  # a provider between two heartbeats is no reason to take the price down
-        self._announced[d] = (price, now)
+        self._announced[d] = (price, missing, now)
         if price is not None:
-            self._prices[d] = price
+            self._quoter.announced[d] = price
         return True
 
     async def _tell(self, event: Event) -> None:

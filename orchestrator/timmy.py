@@ -28,18 +28,18 @@ from nostr.key import SecretKey, load_or_create
 from nostr.outbox import Outbox
 from nostr.pool import Pool
 from orchestrator.advice import Adviser, reviewer
-from orchestrator.effects import Ask, Cancel, Open
+from orchestrator.effects import Cancel, Open
 from orchestrator.errors import InputError, OrchestratorError, QuoteError, RecipeError
 from orchestrator.hands import Files, TimmysHands
-from orchestrator.journal import Experience, Journal
+from orchestrator.journal import Journal
 from orchestrator.payout import Addresses, pay_royalties, shares
-from orchestrator.price import Line, Quote, quote
+from orchestrator.quoting import Quoter
 from orchestrator.recipe import Recipe
 from orchestrator.run import Run, Terms
 from orchestrator.runner import Runner
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.shelf import files_of, read, recipes_for_sale
-from orchestrator.storefront import MOVED, Storefront, recipe_event
+from orchestrator.storefront import Storefront, recipe_event
 from orchestrator.till import Till
 from wallet import open_wallet
 from wallet.interface import Wallet, WalletError
@@ -77,15 +77,16 @@ class Timmy:
         clock: Clock,
     ) -> None:
         self.key, self.settings, self.pool, self.journal, self.clock = key, settings, pool, journal, clock
-        self._outbox, self._directory, self._hands, self._till, self._own = outbox, directory, hands, till, own
+        self._outbox, self._directory, self._hands, self._till = outbox, directory, hands, till
         relay = pool.relays[0] if pool.relays else ""
         self.runner = Runner(key, journal, till, hands, clock, relay=relay)
         self.recipes: dict[str, Recipe] = {}
         self.events: dict[str, Event] = {}
-        self.prices: dict[str, int] = {}  # as announced, by the storefront
-        self.moved = asyncio.Event()  # the market is away from what is announced
-        self._missing: dict[str, str] = {}
+        self.quoter = Quoter(journal, settings, candidates=hands.candidates, own=own, load=self._load)
         self._hearing: set[str] = set()
+
+    def _load(self) -> float:
+        return self.runner.running / self.settings.max_runs
 
     async def stock(self, recipes: Sequence[Recipe]) -> None:
         """Put these recipes up for sale."""
@@ -93,57 +94,6 @@ class Timmy:
             sign = partial(recipe_event, self.key, recipe, at=self.clock())
             self.events[recipe.d] = await self.journal.shelf(recipe, sign)
             self.recipes[recipe.d] = recipe
-
-    # --- prices -----------------------------------------------------------------------------------------------------
-
-    async def plan(self, recipe: Recipe) -> list[Line]:
-        """What each step would cost now, from the best provider. Raises QuoteError where nobody sells one."""
-        lines, own = [], self._own()
-        experience = await self.journal.experience()
-        for name in recipe.order:
-            step = recipe.steps[name]
-            ask = Ask(name, 0, 0, step.kind, step.max_msat, step.seconds, tuple(step.p))
-            found = [one for one in await self._hands.candidates(ask, recipe.d) if not one.excluded]
-            if not found:
-                if recipe.dispensable(name):
-                    continue
-                raise QuoteError(f"nobody sells step {name!r} (kind {step.kind}) within {show(step.max_msat)} now")
-            best = found[0]
-            lines.append(
-                Line(
-                    step=name, kind=step.kind, count=step.most if step.each else 1, price_msat=best.price_msat,
-                    chance=_chance(experience, best.pubkey, step.kind, own=best.pubkey in own), tries=step.tries,
-                    buy=step.buy, pays_for_failures=best.pubkey not in own, optional=recipe.dispensable(name),
-                )
-            )  # fmt: skip
-            if step.gate.judge is not None:
-                judge = step.gate.judge
-                verdicts = lines[-1].count * (1 if judge.form == "rank" else step.buy)
-                lines.append(Line(f"{name}~", judge.kind, verdicts, judge.max_msat, 0.9, 1, optional=True))
-        return lines
-
-    async def quote(self, recipe: Recipe) -> Quote:
-        """The price of a recipe now. Raises QuoteError."""
-        doc = recipe.doc
-        fixed = doc.price.msat if doc.price.policy == "fixed" else None
-        lines = await self.plan(recipe)
-        load = self.runner.running / self.settings.max_runs
-        return await asyncio.to_thread(
-            quote, lines, self.settings.rules(), margin=doc.price.margin or 0.0, load=load,
-            min_msat=doc.price.min_msat, fixed_msat=fixed, seed=self.events[recipe.d].id,
-        )  # fmt: skip
-
-    async def announced_price(self, recipe: Recipe) -> int | None:
-        """The price for the shop window, msat; None while a step has no seller."""
-        try:
-            price = (await self.quote(recipe)).price_msat
-        except QuoteError as error:
-            if self._missing.get(recipe.d) != str(error):
-                self._missing[recipe.d] = str(error)
-                log.info("%s is not for sale now: %s", recipe.d, error)
-            return None
-        self._missing.pop(recipe.d, None)
-        return price
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
@@ -183,8 +133,8 @@ class Timmy:
         inputs = recipe.read_inputs([(item.value, item.type) for item in request.inputs], request.params)
         if await self.journal.open_runs_of(request.customer) >= self.settings.per_key:
             raise QuoteError(f"you have {self.settings.per_key} composites under way already; please wait for one")
-        offer = await self.quote(recipe)
-        price = self._agreed(recipe, offer)
+        offer = await self.quoter.quote(recipe, inputs)
+        price = self.quoter.agreed(recipe, offer)
         if request.bid_msat is not None and request.bid_msat < price:
             raise QuoteError(f"this costs {show(price)}, your bid was {show(request.bid_msat)}")
         now, caps = self.clock(), self._till.wallet.caps
@@ -230,14 +180,6 @@ class Timmy:
             if named & {d, announced, self.events[d].id, self.events[d].address}:
                 return recipe
         raise InputError(f"name a recipe in the parameter `recipe`: {', '.join(self.recipes)}")
-
-    def _agreed(self, recipe: Recipe, offer: Quote) -> int:
-        """The announced price, as long as the market has not moved away from it."""
-        announced = self.prices.get(recipe.d)
-        if announced and abs(offer.price_msat - announced) <= MOVED * announced:
-            return announced
-        self.moved.set()
-        return offer.price_msat
 
     async def _refuse(self, event: Event, reason: str) -> None:
         try:
@@ -340,7 +282,7 @@ class Timmy:
                     log.warning("not for sale: %s", error)
                     continue
                 await self.stock([recipe])
-                self.moved.set()
+                self.quoter.moved.set()
                 log.info("%s is new on the shelf", recipe.d)
 
     async def tidy(self, files: Files) -> None:
@@ -371,7 +313,9 @@ async def opened(
             limits = settings.limits(own_keys(data))
             journal = await Journal.open(folder / "timmy.db", limits=limits, clock=clock)
             stack.push_async_callback(journal.close)
-            pool = await stack.enter_async_context(Pool(relays, key=key, clock=clock))
+            pool = await stack.enter_async_context(
+                Pool(relays, key=key, clock=clock, private_hosts=settings.allow_hosts)
+            )
             purse = await _enter_wallet(stack, wallet, key)
             outbox = Outbox(journal.db, pool, clock)
             outbox.start()
@@ -423,10 +367,8 @@ async def opened(
                 clock,
                 timmy.recipes,
                 timmy.events,
-                price_of=timmy.announced_price,
+                quoter=timmy.quoter,
                 busy=lambda: timmy.runner.running,
-                prices=timmy.prices,
-                moved=timmy.moved,
                 name=settings.name,
                 picture=settings.picture,
                 lud16=settings.lud16,
@@ -468,12 +410,6 @@ async def serve(
 def own_keys(data: Path) -> frozenset[str]:
     """Public keys of this box's parts."""
     return frozenset(path.read_text().strip() for path in (data / "keys").glob("*.pub"))
-
-
-def _chance(experience: Sequence[Experience], provider: str, kind: int, *, own: bool) -> float:
-    """Chance that a try is good. Strangers start at 0.9, our own workers at 0.97; every attempt of ours counts."""
-    mine = [one.stars >= 3 for one in experience if one.provider == provider and one.kind == kind]
-    return (sum(mine) + 10 * (0.97 if own else 0.9)) / (len(mine) + 10)
 
 
 async def _enter_wallet(stack: AsyncExitStack, wallet: str | Wallet, key: SecretKey) -> Wallet:

@@ -7,6 +7,7 @@ from orchestrator.effects import Ask, Check, Effect, Fetch, Pay, Progress, Publi
 from orchestrator.orders import withdrawal_draft
 from orchestrator.run import Attempt, Entry, Phase, Run, State, Unit, apply
 from orchestrator.values import Unresolved, cache_key, number
+from orchestrator.wants import wants_of
 
 
 class Turn:
@@ -61,7 +62,8 @@ def ask_effect(run: Run, unit: Unit, number_: int, *, own_only: bool) -> Ask:
         key = "" if doc.cache == "off" else cache_key(run, unit)
     except Unresolved:
         key = ""
-    return Ask(unit.name, unit.idx, number_, doc.kind, doc.max_msat, doc.seconds, tuple(doc.p), own_only, key)
+    wants = wants_of(run.recipe, doc, run.inputs)
+    return Ask(unit.name, unit.idx, number_, doc.kind, doc.max_msat, doc.seconds, doc.pinned, own_only, key, wants)
 
 
 def pay_effect(unit: Unit, attempt: Attempt, *, again: bool = False) -> Pay:

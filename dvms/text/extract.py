@@ -12,6 +12,12 @@ from typing import Any, Final
 from dvms.service import Failed, Input, Refused
 from dvms.text.lexicon import word_set
 
+MIMES: Final = {
+    "text": ("text/*", "application/json"),
+    "html": ("application/xhtml+xml",),
+    "pdf": ("application/pdf",),
+    "sound": ("audio/*", "video/*"),
+}
 _TEXT: Final = ("text/", "application/json", "application/xml", "application/yaml", "application/x-ndjson")
 _MOST: Final = 2_000_000  # characters
 

@@ -96,6 +96,18 @@ class TextService(Service):
             return Engine("openai-compatible", self.settings.model or "the server's first model")
         return Engine("scribe-1", "rule-based writer, no language model", "MIT")
 
+    def announce_tags(self) -> list[list[str]]:
+        """What extraction and translation can do on this machine, so that nobody orders what would be refused."""
+        readable = [kind for kind in extract.MIMES if extract.possible(kind)]
+        if not self.settings.whisper and not extract.whisper_folder():
+            readable = [kind for kind in readable if kind != "sound"]
+        takes = [["takes", str(EXTRACT), "input", *(mime for kind in readable for mime in extract.MIMES[kind])]]
+        if self._server is None and TRANSLATE in self.kinds:
+            targets = sorted({target for _, target in translate.pairs()})
+            spellings = (name for target in targets for name in translate.spellings(target))
+            takes.append(["takes", str(TRANSLATE), "language", *spellings])
+        return takes
+
     # --- before the bill
 
     def check(self, job: Job[TextParams]) -> None:

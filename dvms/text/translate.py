@@ -55,6 +55,12 @@ def code(language: str) -> str:
     return _BACK.get(short, short)
 
 
+def spellings(language: str) -> list[str]:
+    """How customers may write an ISO 639-1 code that `code` reads: `pt`, `pt-*`, `por`, `portuguese`."""
+    names = [name for name, short in _NAMES.items() if short == language]
+    return [language, f"{language}-*", *([CODES[language]] if language in CODES else []), *names]
+
+
 @cache
 def pairs() -> Mapping[tuple[str, str], Translator]:
     found: dict[tuple[str, str], Translator] = {}

@@ -69,6 +69,11 @@ def services(
         out.print("nobody sells that here: other relays can be asked with --relay wss://...")
     else:
         out.print(services_table(found))
+        gone = [offer for offer, _ in found if offer.announcement.unavailable]
+        for offer in gone:
+            out.print(f"{escape(offer.name)} cannot be had now: {escape(offer.announcement.unavailable)}")
+        if {offer.provider for offer in gone} & set(home.public_keys(folder).values()):
+            out.print("what this node could do with more installed, and the command: timmy doctor")
         for offer, score in found if why else ():
             out.print(f"\n[bold]{escape(offer.name or offer.provider[:12])}[/] ({offer.kind})")
             for line in score.explain():

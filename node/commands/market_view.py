@@ -191,7 +191,7 @@ def offer_json(offer: Offer, score: Score) -> dict[str, Any]:
         "d": offer.announcement.d,
         "provider": offer.provider,
         "npub": nip19.npub(offer.provider),
-        "price_msat": offer.price_msat,
+        "price_msat": offer.price_msat, "unavailable": offer.announcement.unavailable,
         "billed_msat": offer.billed_msat,
         "alive": offer.alive,
         "liveness": round(offer.liveness, 3),
@@ -238,6 +238,8 @@ def purchase_json(bought: Purchase) -> dict[str, Any]:
 
 
 def _price(offer: Offer) -> str:
+    if offer.announcement.unavailable:
+        return "[dim]not now[/]"
     if offer.price_msat is None:
         return "ask"
     text = "free" if offer.price_msat == 0 else show(offer.price_msat)

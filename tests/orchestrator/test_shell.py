@@ -107,7 +107,7 @@ async def market(tmp_path: Path, *providers: dict[str, Any], hold: bool = True) 
             opened(settings, data=tmp_path / "node", relays=[relay], wallet=purse, recipes=[RECIPE])
         )
         async with asyncio.timeout(15):
-            while "postcard" not in timmy.prices:  # noqa: ASYNC110
+            while "postcard" not in timmy.quoter.announced:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         yield Market(relay, bank, timmy, purse, Shopper(relay, bank), sellers)
 
@@ -192,7 +192,8 @@ async def test_a_stranger_cannot_bill_or_deliver_in_anothers_name(tmp_path: Path
 
         honest._serve = serve  # type: ignore[method-assign]
         result, _ = await here.buyer.buys(here.timmy)
-        assert result.kind == 6260 and sum(msat for _, msat in here.bank.paid) - here.timmy.prices["postcard"] == 13_000
+        price = here.timmy.quoter.announced["postcard"]
+        assert result.kind == 6260 and sum(msat for _, msat in here.bank.paid) - price == 13_000
 
 
 async def test_nobody_sells_it_any_more(tmp_path: Path) -> None:
@@ -229,7 +230,7 @@ async def test_a_recipe_put_on_the_shelf_is_sold_at_once(tmp_path: Path, monkeyp
         (shelf / "second.json").write_text(
             Recipe.parse({**RECIPE.doc.model_dump(by_alias=True), "d": "second"}).dumps()
         )
-        while "second" not in here.timmy.prices:  # noqa: ASYNC110
+        while "second" not in here.timmy.quoter.announced:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         assert set(here.timmy.recipes) == {"postcard", "second"}
 
@@ -242,4 +243,4 @@ async def test_he_announces_what_he_sells(tmp_path: Path) -> None:
         (offer,) = await pool.fetch(Filter(kinds=[31990], authors=me))
         (recipe,) = await pool.fetch(Filter(kinds=[35990], authors=me))
         assert offer.first("k") == "5260" and ("a", recipe.address, here.relay, "recipe") in offer.tags
-        assert f'"amount":"{here.timmy.prices["postcard"] // 1000}"' in offer.content
+        assert f'"amount":"{here.timmy.quoter.announced["postcard"] // 1000}"' in offer.content
