@@ -1,6 +1,7 @@
 """From a recipe to layers, from layers to a picture."""
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,16 +12,17 @@ from dvms.image.storybook import anatomy, figures, sprites, styles
 from dvms.image.storybook.features import DECK
 from dvms.image.storybook.figures import Holder, natural_height, picture_of, ridden, scaled, with_item
 from dvms.image.storybook.light import LIGHTS
-from dvms.image.storybook.paint import Array, Canvas, Layer, Palette, Rng, over
+from dvms.image.storybook.paint import Array, Canvas, Layer, Palette, Rng, flat, over
 from dvms.image.storybook.place import HORIZON, INDOORS, Place, needs_land
 from dvms.image.storybook.recipe import Recipe
 from dvms.image.storybook.scenery import Scenery
 from dvms.image.storybook.setting import layer_for
-from dvms.image.storybook.words import Meaning, Subject, understand
+from dvms.image.storybook.words import Meaning, Subject, names_of, understand
 
 MARGIN = 0.08  # of the height, around the frame, for the camera
 WATER = ("sea", "lake")
-AIRBORNE = ("space", "sky", "deep")
+AIRBORNE = ("space", "sky", "deep", "abstract")
+GLOWING = re.compile(r"lantern|candle|fire\b|bulb|torch|jack-o|sparkler|diya")
 JOINED = ("ride", "inside", "play", "wear", "read", "hold", "atop", "over", "under", "made")
 ALIVE = ("animal", "person", "face", "cat", "monkey", "family")
 
@@ -55,6 +57,14 @@ INHABITANTS = {
     "meadow": "butterfly",
     "stadium": "soccer ball",
 }
+# Where the words say nothing we know: somebody small in a wide view.
+WIDE_VIEWS = (
+    "a person walking on a road in the mountains at dawn",
+    "a sailing boat on the sea at sunset",
+    "a person in a field under the stars at night",
+    "three doves flying over a lake at sunrise",
+    "a deer in a misty forest in the morning",
+)
 
 
 @dataclass(slots=True)
@@ -83,6 +93,12 @@ def compose(recipe: Recipe) -> Scene:
     """Layers for a recipe. The same recipe gives the same layers."""
     meaning = understand(recipe.prompt, recipe.negative)
     rng = _generator(recipe.prompt, recipe.seed)
+    if not meaning.subjects and meaning.place is None and meaning.carpet is None and not meaning.features:
+        view = understand(WIDE_VIEWS[int(rng.integers(len(WIDE_VIEWS)))])
+        small = tuple(replace(s, size=s.size * 0.72) for s in view.subjects if not names_of(s) & meaning.unwanted)
+        meaning = replace(
+            view, subjects=small, time=meaning.time or view.time, style=meaning.style, words=meaning.words
+        )
     style = recipe.style or meaning.style
     meaning = replace(meaning, place=meaning.place or _likely_place(meaning, rng))
     time = _likely_time(meaning, rng)
@@ -108,6 +124,8 @@ def _likely_place(meaning: Meaning, rng: Rng) -> str:
     if first is None:
         return str(rng.choice(["meadow", "mount", "lake"]))
     subs = {s.sprite.subgroup for s in meaning.subjects}
+    if first.label.startswith("mer"):
+        return "beach"
     if first.subgroup == "animal-marine" and first.label not in ("seal", "crab"):
         return "deep" if not any(s.relation == "ride" for s in meaning.subjects) else "sea"
     if "transport-water" in subs:
@@ -171,13 +189,18 @@ def _likely_time(meaning: Meaning, rng: Rng) -> str:
         return "night"
     if place == "stage":
         return "neon"
+    if place == "abstract":
+        return "pastel"
     choices = TIMES_OF_PLACE.get(place or "", ("day", "dawn", "day", "sunset"))
     return str(rng.choice(choices))
 
 
 def _stand_in(meaning: Meaning, banned: frozenset[str]) -> tuple[Subject, ...]:
     """A small subject for prompts that name only a place: something to look at, that belongs there, if it may."""
-    sprite = sprites.by_label()[INHABITANTS[meaning.place or "meadow"]]
+    label = INHABITANTS.get(meaning.place or "meadow")
+    if label is None:
+        return ()
+    sprite = sprites.by_label()[label]
     names = {sprite.label, sprite.family, f"{sprite.family}s", *sprite.label.split()}
     if sprite.subgroup.startswith("person"):
         names |= {"people", "humans", "human"}
@@ -258,7 +281,7 @@ class _Stage:
         if mirrored:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         extra: list[Layer] = []
-        rise = 0.0
+        rise, held = 0.0, False
         airborne = lead.pose in ("fly", "jump")
         ground_of = lead
         for i in chain[1:]:
@@ -282,9 +305,14 @@ class _Stage:
                 image = ridden(image, mount, other.sprite.label, share)
                 ground_of = other
             elif other.relation in ("play", "hold", "read", "wear"):
-                image = with_item(Holder(image, self._side(lead, mirrored)), other.sprite, thing, other.relation)
-            elif other.relation == "atop":
+                size = max(0.6, min(2.2, other.size))
+                holder = Holder(image, self._side(lead, mirrored))
+                image = with_item(holder, other.sprite, thing, other.relation, size, other_hand=held)
+                held = other.relation != "wear"
+            elif other.relation == "atop" and other.count == 1:
                 base = scaled(thing, height * min(1.2, 0.55 * max(0.6, natural_height(other)) + 0.15))
+                if base.width < image.width * 0.8 and "ball" not in other.sprite.label:
+                    base = scaled(thing, base.height * image.width * 0.8 / base.width)
                 group = figures.Group()
                 group.put(base, 0, 0)
                 group.put(image, 0, -base.height * 0.84)
@@ -300,7 +328,7 @@ class _Stage:
                 x -= aside * 0.7
                 if not high:
                     rise = (below + 0.03 * self.c.height) / self.c.height
-            elif other.relation == "made":
+            elif other.relation in ("made", "atop"):  # a heap of it at the foot
                 for q in range(other.count):
                     spot = x + (q - (other.count - 1) / 2) * 0.095 + 0.03 * self.rng.random()
                     extra += self._alone(
@@ -318,7 +346,19 @@ class _Stage:
             image = scaled(image, image.height * widest / image.width)
         name = f"sub{chain[0]}"
         x = self._within(x, image.width)
+        if self.place.p.dark and any(GLOWING.search(self.subjects[i].sprite.label) for i in chain):
+            extra.append(self._shine(x, image.height, lead))
         return extra + self._copies(lead, image, x, name, ground_of, airborne, k, n, rise)
+
+    def _shine(self, x: float, height: int, lead: Subject) -> Layer:
+        """The light of a lantern or a fire in the dark, behind who has it."""
+        depth = 0.75
+        _, foot = self._footing(lead, depth, lead.pose == "fly", 1)
+        r = int(max(height * 1.05, self.c.unit * 0.3))
+        yy, xx = np.mgrid[-r:r, -r:r].astype(np.float32) / r
+        glow = np.clip(np.exp(-np.hypot(xx, yy) * 3.4) - 0.033, 0, 1) * 0.85
+        at = int(self.c.x(x) - r), int(self.c.y(foot) - height * 0.45 - r)
+        return Layer("shine", flat("#ffcf7a", glow), *at, depth - 0.004, "twinkle")
 
     def _within(self, x: float, width: int) -> float:
         """x, moved so that nothing of this width is cut by the frame's edge."""
@@ -395,7 +435,7 @@ class _Stage:
         if ground_of.sprite.subgroup.startswith("place") or natural_height(ground_of) >= 1.45:
             depth = 0.50
         shrink = 1.0 if count == 1 else max(0.40, 1.02 - 0.12 * count) if count > 2 else 0.86
-        room = 0.80 if n == 1 else 0.42
+        room = 0.80 if n == 1 else 0.34
         for q in range(count):
             size = shrink * (1 - 0.16 * self.rng.random() if count > 1 else 1.0)
             row = q % 2 if count > 3 else 0
@@ -409,6 +449,8 @@ class _Stage:
             ground, foot = self._footing(ground_of, spot, airborne, count)
             if self.zoom > 1:  # nearer to the camera: feet below the frame
                 foot += {"earth": 0.20, "water": 0.06, "air": 0.14}[ground] * (1.0 if self.zoom > 1.5 else 0.4)
+            if ground == "earth" and piece.height < self.c.height * 0.95:
+                foot = max(foot, piece.height / self.c.height + 0.02)
             if rise:  # over something: its feet above that thing's top
                 foot = max(0.80 - rise, piece.height / self.c.height + 0.03)
             if ground == "air" and count > 1:

@@ -54,10 +54,10 @@ def bridge(rng: Rng, c: Canvas, p: Palette) -> Layer:
     return Layer("bridge", to_image(colours * (1 - 0.06) + rgb(p.haze) * 0.06, alpha * fade), 0, top, 0.47)
 
 
-def waterfall(rng: Rng, c: Canvas, p: Palette, horizon: float, side: float) -> list[Layer]:
+def waterfall(rng: Rng, c: Canvas, p: Palette, horizon: float, side: float, depth: float) -> list[Layer]:
     """A cliff with water falling over it, and spray where it lands."""
     x, y = grid(c)
-    wide, top = 0.34, 0.20
+    wide, top = 0.34 * max(1.0, 1.1 * c.height / c.width), 0.20
     left = side - wide / 2
     jag = (line_noise(rng, c.h, 14, 4, 0.6)[:, None] - 0.5) * 0.08
     crest = top + (line_noise(rng, c.w, 9, 3)[None, :] - 0.5) * 0.10 + np.abs(x - side) * 0.25
@@ -71,7 +71,7 @@ def waterfall(rng: Rng, c: Canvas, p: Palette, horizon: float, side: float) -> l
     tone = tone * (1 - 0.12) + rgb(p.haze) * 0.12
     grass = np.clip(1 - (y - crest) / 0.025, 0, 1)[..., None] * 0.8
     tone = tone + (rgb(p.land2) - tone) * grass
-    cliff = Layer("cliff", to_image(tone, mask.astype(np.float32)), 0, 0, 0.30)
+    cliff = Layer("cliff", to_image(tone, mask.astype(np.float32)), 0, 0, depth)
     half = 0.032 + 0.018 * np.clip((y - top) / (foot - top), 0, 1)
     fall = np.clip((half - np.abs(x - side)) * c.width / 3, 0, 1) * np.clip((y - top - 0.01) * c.height, 0, 1)
     fall = fall * np.clip((foot + 0.01 - y) * c.height, 0, 1)
@@ -79,7 +79,9 @@ def waterfall(rng: Rng, c: Canvas, p: Palette, horizon: float, side: float) -> l
     white = mix("#ffffff", p.sky[2][1], 0.12) * np.clip(rgb(p.ambient) + 0.08, 0, 1.05)
     water = mix(p.sea[1], "#ffffff", 0.35)
     streak = np.clip((strands - 0.35) * 2.0, 0, 1)[..., None]
-    stream = Layer("waterfall", to_image(water * (1 - streak) + white * streak, fall * 0.95), 0, 0, 0.31, "shimmer")
+    stream = Layer(
+        "waterfall", to_image(water * (1 - streak) + white * streak, fall * 0.95), 0, 0, depth + 0.002, "shimmer"
+    )
     spray = np.exp(-(((x - side) / 0.10) ** 2) - ((y - foot) / 0.035) ** 2) * 0.85
     return [cliff, stream, Layer("spray", flat(white, np.asarray(spray, np.float32)), 0, 0, 0.45, "drift")]
 

@@ -37,10 +37,11 @@ def figure(sprite_id: str, label: str, colour: str | None, outfit: int) -> Image
     image = sprites.picture(sprite_id)
     if label in OWN_WATER:
         image = _out_of_water(image, OWN_WATER[label])
-    if colour:
+    clothed = HUMAN.search(label) is not None and HEADS.match(label) is not None
+    if colour and not clothed:
         image = recolour(image, colour)
     if HEADS.match(label) and label not in WHOLE_CATS:
-        return _plush(image, label, outfit)
+        return _plush(image, label, outfit, colour)
     if BUSTS.match(label):
         return _lower_half(image)
     return image
@@ -123,8 +124,8 @@ SHIRTS = ("#3f8fe0", "#e2574c", "#43a86b", "#f4f1ea", "#8a63d2", "#2fb3b0", "#e7
 TROUSERS = ("#3b4a6b", "#5a4636", "#44545c", "#6b5a8a")
 
 
-def _plush(head: Image.Image, label: str, outfit: int) -> Image.Image:
-    """A toy body under a head: clothes for people, fur in its own colours for animals, metal for robots."""
+def _plush(head: Image.Image, label: str, outfit: int, colour: str | None = None) -> Image.Image:
+    """A toy body under a head: clothes (in `colour`) for people, fur in its own for animals, metal for robots."""
     hw, hh = head.size
     a = np.asarray(head, np.float32) / 255
     solid = a[..., 3] > 0.9
@@ -139,6 +140,9 @@ def _plush(head: Image.Image, label: str, outfit: int) -> Image.Image:
         fur, light = rgb("#aebac8"), rgb("#dce5ee")
     if human:
         fur = rgb("#b3242d" if "Claus" in label else SHIRTS[outfit % len(SHIRTS)])
+        if colour is not None:
+            dyed = recolour(Image.new("RGBA", (2, 2), (226, 87, 76, 255)), colour)
+            fur = np.asarray(dyed, np.float32)[0, 0, :3] / 255
         light = fur * 1.06
         skin: Array = np.median(upper, 0) if "smiling" in label else np.median(lower, 0)
         legs = rgb(TROUSERS[outfit % len(TROUSERS)])
@@ -267,9 +271,12 @@ class Holder:
         return front.start + (left + right) / 2 - w / 2, h - top - h * 0.10, max(w * 0.2, float(right - left))
 
 
-def with_item(holder: Holder, sprite: Sprite, item: Image.Image, relation: str) -> Image.Image:
+def with_item(
+    holder: Holder, sprite: Sprite, item: Image.Image, relation: str, size: float = 1.0, other_hand: bool = False
+) -> Image.Image:
     """The holder with a thing in hand or mouth, at the chest, on the head or before the eyes."""
     w, h = holder.image.size
+    hand = -1.0 if other_hand else 1.0
     group = Group()
     label = sprite.label
     x, eyes, wide = holder.head()
@@ -306,7 +313,7 @@ def with_item(holder: Holder, sprite: Sprite, item: Image.Image, relation: str) 
         if LONG.search(label) or re.search(r"drum|keyboard", label):
             group.put(scaled(item, h * 0.46), reach * 0.9, 0)
         else:
-            group.put(scaled(item, h * 0.34), reach, -h * 0.26)
+            group.put(scaled(item, h * 0.34 * size), reach, -h * 0.26)
     elif LONG.search(label):
         turned = scaled(item, h * 0.48).rotate(-12, Image.Resampling.BICUBIC, expand=True)
         group.put(turned, w * (0.06 if "guitar" in label or "banjo" in label else 0.20), -h * 0.14)
@@ -317,9 +324,9 @@ def with_item(holder: Holder, sprite: Sprite, item: Image.Image, relation: str) 
     elif re.search(r"ball$|football", label):
         group.put(scaled(item, h * 0.28), w * 0.50, 0)
     elif CARRIED_HIGH.search(label):
-        group.put(scaled(item, h * 0.46), w * 0.46, -h * 0.22)
+        group.put(scaled(item, h * 0.46 * size), hand * w * 0.46, -h * 0.22)
     else:
-        group.put(scaled(item, h * 0.32), w * 0.36, -h * 0.18)
+        group.put(scaled(item, h * 0.32 * size), hand * w * 0.36, -h * 0.18)
     return group.image()[0]
 
 

@@ -46,9 +46,9 @@ SCENE = {
     "pl": "zim:snow dach:city czyta:@read śnieg:snow śnieg:snow las:forest lesie:forest morz:sea ocean:sea plaż:beach miast:city mieście:city gór:mount pustyn:desert kosmos:space gwiazd:stars księżyc:moon noc:night zachód:sunset świt:dawn deszcz:rain burz:storm mgł:fog ogród:meadow ogrodz:meadow łąk:meadow nieb:sky kuchn:kitchen pokój:room pokoju:room bibliote:library scen:stage rzek:lake jezior:lake czerwon:=red niebiesk:=blue zielon:=green żółt:=yellow czarn:=black biał:=white dwa:#2 dwie:#2 trzy:#3 cztery:#4 zorz:aurora",
     "ru": "осен:autumn весн:spring лето:summer летн:summer деревн:village мост:bridge водопад:waterfall зим:snow крыш:city читает:@read льд:snow лёд:snow снег:snow снеж:snow лес:forest джунгл:forest мор:sea океан:sea пляж:beach город:city улиц:city гор:mount пустын:desert космос:space звезд:stars звёзд:stars лун:moon ноч:night закат:sunset рассвет:dawn дожд:rain бур:storm гроз:storm туман:fog сад:meadow луг:meadow пол:meadow неб:sky кухн:kitchen комнат:room библиотек:library сцен:stage рек:lake озер:lake красн:=red син:=blue зелён:=green зелен:=green жёлт:=yellow чёрн:=black черн:=black бел:=white два:#2 две:#2 три:#3 четыре:#4 сияни:aurora едет:@ride верхом:@ride играет:@play акварел:%watercolour",
     "uk": "зим:snow дах:city читає:@read сніг:snow ліс:forest мор:sea океан:sea пляж:beach міст:city гор:mount пустел:desert космос:space зір:stars зорян:stars місяц:moon ніч:night ноч:night захід:sunset світан:dawn дощ:rain бур:storm туман:fog сад:meadow луг:meadow неб:sky кухн:kitchen кімнат:room бібліотек:library сцен:stage річ:lake озер:lake червон:=red син:=blue зелен:=green жовт:=yellow чорн:=black біл:=white два:#2 дві:#2 три:#3 сяйв:aurora",
-    "ja": "秋:autumn 春:spring 夏:summer 村:village 橋:bridge 滝:waterfall 冬:snow 屋根:city 読:@read 氷:snow 雪:snow 森:forest 海:sea 浜:beach 街:city 都市:city 町:city 山:mount 砂漠:desert 宇宙:space 星:stars 月:moon 夜:night 夕:sunset 朝:dawn 雨:rain 嵐:storm 霧:fog 海底:deep 水中:deep 庭:meadow 草原:meadow 野原:meadow 空:sky 台所:kitchen 部屋:room 図書館:library 舞台:stage ステージ:stage 川:lake 湖:lake 赤:=red 青:=blue 緑:=green 黄:=yellow 黒:=black 白:=white 二:#2 三:#3 四:#4 オーロラ:aurora 桜:petals 乗:@ride 弾:@play 水彩:%watercolour",
-    "zh": "秋:autumn 春:spring 夏:summer 村:village 桥:bridge 瀑布:waterfall 冬:snow 屋顶:city 读:@read 看书:@read 冰:snow 雪:snow 森林:forest 树林:forest 海:sea 海滩:beach 城市:city 街:city 山:mount 沙漠:desert 太空:space 宇宙:space 星:stars 月:moon 夜:night 日落:sunset 黄昏:sunset 日出:dawn 早晨:dawn 雨:rain 暴风:storm 雾:fog 海底:deep 水下:deep 花园:meadow 草地:meadow 草原:meadow 天空:sky 厨房:kitchen 房间:room 图书馆:library 舞台:stage 河:lake 湖:lake 红:=red 蓝:=blue 绿:=green 黄:=yellow 黑:=black 白:=white 两:#2 二:#2 三:#3 四:#4 极光:aurora 骑:@ride 弹:@play 水彩:%watercolour",
-    "ko": "겨울:snow 지붕:city 읽:@read 치는:@play 타는:@ride 눈:snow 숲:forest 바다:sea 해변:beach 도시:city 거리:city 산:mount 사막:desert 우주:space 별:stars 달:moon 밤:night 노을:sunset 일몰:sunset 아침:dawn 비:rain 폭풍:storm 안개:fog 바닷속:deep 정원:meadow 들판:meadow 하늘:sky 부엌:kitchen 방:room 도서관:library 무대:stage 강:lake 호수:lake 빨간:=red 파란:=blue 초록:=green 노란:=yellow 검은:=black 하얀:=white 두:#2 세:#3 네:#4 오로라:aurora",
+    "ja": "飲:@hold 食:@hold 持:@hold 秋:autumn 春:spring 夏:summer 村:village 橋:bridge 滝:waterfall 冬:snow 屋根:city 読:@read 氷:snow 雪:snow 森:forest 海:sea 浜:beach 街:city 都市:city 町:city 山:mount 砂漠:desert 宇宙:space 星:stars 月:moon 夜:night 夕:sunset 朝:dawn 雨:rain 嵐:storm 霧:fog 海底:deep 水中:deep 庭:meadow 草原:meadow 野原:meadow 空:sky 台所:kitchen 部屋:room 図書館:library 舞台:stage ステージ:stage 川:lake 湖:lake 赤:=red 青:=blue 緑:=green 黄:=yellow 黒:=black 白:=white 二:#2 三:#3 四:#4 オーロラ:aurora 桜:petals 乗:@ride 弾:@play 水彩:%watercolour",
+    "zh": "喝:@hold 吃:@hold 拿:@hold 秋:autumn 春:spring 夏:summer 村:village 桥:bridge 瀑布:waterfall 冬:snow 屋顶:city 读:@read 看书:@read 冰:snow 雪:snow 森林:forest 树林:forest 海:sea 海滩:beach 城市:city 街:city 山:mount 沙漠:desert 太空:space 宇宙:space 星:stars 月:moon 夜:night 日落:sunset 黄昏:sunset 日出:dawn 早晨:dawn 雨:rain 暴风:storm 雾:fog 海底:deep 水下:deep 花园:meadow 草地:meadow 草原:meadow 天空:sky 厨房:kitchen 房间:room 图书馆:library 舞台:stage 河:lake 湖:lake 红:=red 蓝:=blue 绿:=green 黄:=yellow 黑:=black 白:=white 两:#2 二:#2 三:#3 四:#4 极光:aurora 骑:@ride 弹:@play 水彩:%watercolour",
+    "ko": "마시:@hold 먹:@hold 들고:@hold 겨울:snow 지붕:city 읽:@read 치는:@play 타는:@ride 눈:snow 숲:forest 바다:sea 해변:beach 도시:city 거리:city 산:mount 사막:desert 우주:space 별:stars 달:moon 밤:night 노을:sunset 일몰:sunset 아침:dawn 비:rain 폭풍:storm 안개:fog 바닷속:deep 정원:meadow 들판:meadow 하늘:sky 부엌:kitchen 방:room 도서관:library 무대:stage 강:lake 호수:lake 빨간:=red 파란:=blue 초록:=green 노란:=yellow 검은:=black 하얀:=white 두:#2 세:#3 네:#4 오로라:aurora",
     "fi": "talv:snow katto:city lukee:@read lumi:snow lume:snow metsä:forest mer:sea ranta:beach kaupun:city vuor:mount aavik:desert avaruu:space täht:stars kuu:moon yö:night auringonlask:sunset aamu:dawn sad:rain myrsky:storm sumu:fog puutarh:meadow niity:meadow taivas:sky taivaa:sky keittiö:kitchen huone:room kirjasto:library lava:stage järv:lake joki:lake punai:=red sini:=blue vihre:=green kelta:=yellow musta:=black valko:=white kaksi:#2 kolme:#3 revontul:aurora",
 }  # fmt: skip
 
@@ -96,7 +96,8 @@ def _second_half(language: str, word: str) -> str | None:
 
 Table: TypeAlias = dict[str, list[tuple[int, float]]]
 ADJECTIVE_FOLLOWS = frozenset({"es", "pt", "fr", "it", "vi", "ms"})
-RELATION_WORDS = {"ride": "riding", "play": "playing", "read": "reading"}
+RELATION_WORDS = {"ride": "riding", "play": "playing", "read": "reading", "hold": "holding"}
+NAMED_PLACES = frozenset({"paris", "london", "tokyo", "venice", "hawaii", "sahara", "alps", "mars"})
 ON_WORDS = {
     "es": "sobre", "pt": "sobre", "fr": "sur", "de": "auf", "it": "su sul sulla", "nl": "op", "sv": "på", "da": "på", "nb": "på", "pl": "na",
     "ru": "на", "uk": "на", "ms": "atas",
@@ -116,7 +117,7 @@ def to_english(text: str, language: str) -> str:
     """The prompt as English keywords in its own order: sprite names, places, times, colours, numbers, relations."""
     table = sprites.foreign(language)
     out: list[str] = []
-    last_thing = 0
+    last_thing, things, doer = 0, 0, None
     pieces = _cut(text, table, language) if language in WITHOUT_SPACES else _group(sprites.plain(text).split(), table)
     small = _telltales().get(language, frozenset())
     on = frozenset(ON_WORDS.get(language, "").split())
@@ -143,13 +144,19 @@ def to_english(text: str, language: str) -> str:
                 out.insert(last_thing, scene[1:])
             elif scene.startswith("@") and language in VERB_LAST:
                 out.insert(last_thing, _spoken(scene))
+                doer = last_thing if things == 1 else None  # "[coffee] drinking [cat]": who does it comes after
             else:
                 out.append(_spoken(scene))
                 related = related or scene.startswith("@")
         elif label := _named(piece, table, language):
-            last_thing, related = len(out), False
-            out.append(label)
-        elif re.fullmatch(r"[a-z0-9]+", piece) and language in WITHOUT_SPACES:
+            if doer is not None:
+                out.insert(doer, label)
+                doer = None
+            else:
+                last_thing, related = len(out), False
+                out.append(label)
+            things += 1
+        elif piece in NAMED_PLACES or (re.fullmatch(r"[a-z0-9]+", piece) and language in WITHOUT_SPACES):
             out.append(piece)
     return " ".join(out)
 
@@ -173,7 +180,8 @@ def _named(piece: str, table: Table, language: str) -> str | None:
     if found is None and len(piece) > 3:
         near = [k for k in _by_beginning(language, piece[:3]) if _same_stem(k, piece)]
         near.sort(key=lambda k: (abs(len(k) - len(piece)), k))
-        found = next((f for f in (_told(table[k]) for k in near) if f is not None), None)
+        sure = [[entry for entry in table[k] if entry[1] >= 0.8] for k in near]  # names, not what they remind of
+        found = next((f for f in map(_told, sure) if f is not None), None)
     return None if found is None else sprites.plain(sprites.sprites()[found].label)
 
 

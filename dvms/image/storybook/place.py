@@ -44,6 +44,7 @@ HORIZON = {
     "library": 0.72,
     "kitchen": 0.74,
     "stadium": 0.56,
+    "abstract": 1.05,
 }
 INDOORS = ("room", "library", "kitchen", "stage")
 OPEN = ("meadow", "mount", "forest", "lake", "snow", "desert", "beach", "sea", "city", "stadium")
@@ -118,7 +119,7 @@ class Place:
         rng, c, p, asked = self.rng, self.c, self.p, self.meaning.features - self.banned
         far_side = 0.74 if self.sun[0] < 0.5 else 0.26
         if "waterfall" in asked and self.name not in ("city", "stadium", "sea"):
-            self.add(*features.waterfall(rng, c, p, self.horizon, far_side))
+            self.add(*features.waterfall(rng, c, p, self.horizon, far_side, 0.375 if self.name == "forest" else 0.30))
         if "village" in asked and self.name not in ("city", "stadium"):
             y = self.horizon + (0.0 if self.name in ("lake", "sea") else 0.02)
             self.props(VILLAGE, 9, (y, y + 0.035), (0.085, 0.13), 0.36, "village", 0.14)

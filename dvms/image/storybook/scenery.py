@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from dvms.image.storybook import built, features, nature
+from dvms.image.storybook import built, features, nature, shapes
 from dvms.image.storybook.paint import Canvas, Layer, mix, over, rgb, to_image
 from dvms.image.storybook.place import Place
 
@@ -334,6 +334,9 @@ class Scenery(Place):
         for k in range(planets):
             x, y = spots[k]
             self.add(nature.planet(rng, c, x, y, 0.08 + 0.09 * rng.random(), bool(k == 0 and rng.random() < 0.6)))
+
+    def in_abstract(self) -> None:
+        self.add(*shapes.composition(self.rng, self.c, self.meaning.words))
 
     def in_space(self) -> None:
         self._space_back(2)

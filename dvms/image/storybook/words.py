@@ -76,7 +76,7 @@ def understand(prompt: str, negative: str = "") -> Meaning:
     meaning = _english(text if language == "en" else languages.to_english(prompt.lower(), language))
     if not unwanted:
         return meaning
-    dropped = {i for i, s in enumerate(meaning.subjects) if _names_of(s) & unwanted}
+    dropped = {i for i, s in enumerate(meaning.subjects) if names_of(s) & unwanted}
     kept = [i for i in range(len(meaning.subjects)) if i not in dropped]
     renumber = {old: new for new, old in enumerate(kept)}
     subjects = tuple(_moved(meaning.subjects[i], renumber) for i in kept)
@@ -109,7 +109,8 @@ def _moved(subject: Subject, renumber: dict[int, int]) -> Subject:
     return replace(subject, to=to, relation=None if to is None else subject.relation)
 
 
-def _names_of(subject: Subject) -> set[str]:
+def names_of(subject: Subject) -> set[str]:
+    """The words by which it may be refused."""
     words = set(subject.word.split()) | set(sprites.plain(subject.sprite.label).split()) | {singular(subject.word)}
     if subject.sprite.subgroup.startswith(("person", "family")):
         words |= {"people", "person", "human", "humans"}
