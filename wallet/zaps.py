@@ -105,6 +105,19 @@ def verify(
     )  # fmt: skip
 
 
+async def payment(receipt: Event, wallet: Wallet, *, receiver: str, event_id: str, least_msat: int) -> Zap:
+    """The zap that paid at least this for this event into `wallet`, which says so itself. Raises ZapRefused, WalletError.
+
+    The receipt only says where to look, so anybody may have signed it: the invoice is the wallet's own, it is settled,
+    and it commits to a zap request that names `receiver` and the event. Whoever delivers for it must keep
+    `Zap.payment_hash` and deliver for each hash once.
+    """
+    zap = verify(receipt, receiver=receiver, signer=receipt.pubkey, least_msat=least_msat, event_id=event_id)
+    if not await confirmed(zap, wallet):
+        raise ZapRefused("the own wallet has not been paid for it")
+    return zap
+
+
 async def confirmed(zap: Zap, wallet: Wallet) -> bool:
     """Whether the own wallet knows the invoice and has been paid at least this: the only word that counts."""
     found = await wallet.lookup_invoice(zap.payment_hash)

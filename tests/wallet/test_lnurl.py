@@ -280,6 +280,11 @@ async def test_a_paid_zap_becomes_a_receipt_that_passes_every_check_and_is_known
     assert await zaps.confirmed(zap, seller)
     assert not await zaps.confirmed(zap, fan), "only the wallet that was paid can say so"
     assert not await zaps.confirmed(replace(zap, amount_msat=22_000), seller)
+    terms = {"receiver": SELLER.public, "event_id": target.id, "least_msat": 21_000}
+    assert (await zaps.payment(receipts[0], seller, **terms)).payment_hash == bill.payment_hash
+    for wallet, change in ((fan, {}), (seller, {"least_msat": 21_001}), (seller, {"event_id": "12" * 32})):
+        with pytest.raises(zaps.ZapRefused):
+            await zaps.payment(receipts[0], wallet, **terms | change)
 
 
 async def test_a_receipt_that_was_not_sent_before_a_restart_is_sent_after_it(house: House, tmp_path: Path) -> None:
