@@ -8,14 +8,16 @@ written with mode 0600 and belongs in a safe place.
 
 import hashlib
 import io
-import json
 import os
 import sqlite3
 import tarfile
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
 
 from node.errors import UsageComplaint
 
@@ -26,9 +28,17 @@ REBUILT = Path("mint", "env")  # what Nutshell runs in: built anew where it is m
 VERSION = 1
 
 
+class Manifest(BaseModel):
+    """`timmy-backup.json`: every file of the archive by its SHA-256, and when it was made (seconds since 1970)."""
+
+    version: int
+    at: int
+    files: dict[str, str]
+
+
 def save(data: Path, target: Path) -> int:
     """Write the archive (tar.gz) and return the number of files in it. The target appears only when it is complete."""
-    manifest: dict[str, str] = {}
+    files: dict[str, str] = {}
     fresh = target.with_name(target.name + ".part")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -41,19 +51,22 @@ def save(data: Path, target: Path) -> int:
                 name = path.relative_to(data).as_posix()
                 source = _snapshot(path, Path(scratch) / "copy.db") if path.suffix in DATABASES else path
                 try:
-                    manifest[name] = _digest(source)
+                    files[name] = _digest(source)
                     archive.add(source, name)
                 except FileNotFoundError:  # an upload or a temporary file that went away meanwhile
-                    manifest.pop(name, None)
-            _add_text(archive, MANIFEST, json.dumps({"version": VERSION, "at": int(time.time()), "files": manifest}))
+                    files.pop(name, None)
+            manifest = Manifest(version=VERSION, at=int(time.time()), files=files)
+            _add_text(archive, MANIFEST, manifest.model_dump_json())
         fresh.replace(target)
     finally:
         fresh.unlink(missing_ok=True)
-    return len(manifest)
+    return len(files)
 
 
 def restore(archive_path: Path, data: Path) -> int:
     """Unpack into an empty data folder, checking every hash. Raises UsageComplaint and leaves the folder as it was."""
+    if not archive_path.is_file():
+        raise UsageComplaint(f"there is no archive {archive_path}")
     if data.exists() and any(data.iterdir()):
         raise UsageComplaint(f"{data} is not empty: restore into a new folder with --data, then compare")
     data.parent.mkdir(parents=True, exist_ok=True)
@@ -63,20 +76,22 @@ def restore(archive_path: Path, data: Path) -> int:
         try:
             with tarfile.open(archive_path) as archive:
                 archive.extractall(fresh, filter="data")
-            manifest = json.loads((fresh / MANIFEST).read_text())
-        except (tarfile.TarError, OSError, ValueError) as error:
-            raise UsageComplaint(f"{archive_path} is not a backup of a node, or it is damaged: {error}") from None
-        if manifest["version"] != VERSION:
-            raise UsageComplaint(f"{archive_path} was written by another version ({manifest['version']})")
-        for name, digest in manifest["files"].items():
-            if not (fresh / name).is_file() or _digest(fresh / name) != digest:
-                raise UsageComplaint(f"{archive_path} is damaged: {name} does not match its hash")
+            manifest = Manifest.model_validate_json((fresh / MANIFEST).read_bytes())
+        except (tarfile.TarError, OSError, EOFError, zlib.error, ValidationError) as error:
+            why = "its list of files is not one of ours" if isinstance(error, ValidationError) else error
+            raise UsageComplaint(f"{archive_path} is not a backup of a node, or it is damaged: {why}") from None
+        if manifest.version != VERSION:
+            raise UsageComplaint(f"{archive_path} was written by another version ({manifest.version})")
         (fresh / MANIFEST).unlink()
+        found = {path.relative_to(fresh).as_posix(): path for path in fresh.rglob("*") if path.is_file()}
+        for name in sorted(found.keys() | manifest.files.keys()):
+            if name not in found or manifest.files.get(name) != _digest(found[name]):
+                raise UsageComplaint(f"{archive_path} is damaged: {name} does not match its hash")
         if data.exists():
             data.rmdir()
         fresh.rename(data)
         fresh.mkdir()  # what the temporary folder expects to remove
-    return len(manifest["files"])
+    return len(manifest.files)
 
 
 def _files(data: Path) -> Iterator[Path]:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 
-from node.errors import Complaint
+from node.errors import Complaint, UsageComplaint
 
 
 class Entry(NamedTuple):
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Entry] = {
     "audit": Entry("node.commands.orchestrator:audit", TRADE, "Check a receipt tree line by line."),
     "books": Entry("node.commands.orchestrator:books", TRADE, "Price, costs and margin of each run."),
     "inbox": Entry("node.commands.dvm:inbox", TRADE, "Tasks for people: list, claim, deliver."),
+    "mcp": Entry("node.commands.mcp:mcp", TRADE, "Lets an AI agent buy here, within a budget you set (MCP)."),
     "keys": Entry("node.commands.keys:app", OPERATE, "List, export, import, rotate the node's keys."),
     "config": Entry("node.commands.config:app", OPERATE, "Show, set and check settings."),
     "doctor": Entry("node.commands.operate:doctor", OPERATE, "Check everything and say what is wrong."),
@@ -94,12 +96,25 @@ def timmy(
 def main() -> None:
     """The console script. Errors are one line on stderr; `--debug` or TIMMY_DEBUG=1 shows where they came from."""
     try:
-        app(prog_name="timmy")
+        code = app(prog_name="timmy", standalone_mode=False)
+    except typer.Abort:
+        sys.exit(130)
+    except TyperException as error:
+        sys.stderr.write(f"timmy: {mistyped(error)}\n")
+        sys.exit(UsageComplaint.exit_code)
     except Exception as error:
         if os.environ.get("TIMMY_DEBUG"):
             raise
         sys.stderr.write(f"timmy: {explain(error)}\n")
         sys.exit(error.exit_code if isinstance(error, Complaint) else 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def mistyped(error: TyperException) -> str:
+    """One line for a command line that cannot be read, with the help that fits."""
+    text = error.format_message().strip().rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{text[:1].lower()}{text[1:]} (see `{context.command_path if context else 'timmy'} --help`)"
 
 
 def explain(error: Exception) -> str:

@@ -8,7 +8,16 @@ from node.errors import UsageComplaint
 from node.settings import PARTS
 from node.supervisor import Part
 
-TRADES = ("text", "image", "music", "speech", "animation", "video", "feed", "human")
+TRADES = {
+    "text": "Writes, summarises, translates; hears recordings.",
+    "image": "Paints pictures.",
+    "music": "Composes and sings songs.",
+    "speech": "Reads aloud.",
+    "animation": "Makes a picture move.",
+    "video": "Cuts clips, pictures, sound and words to a film.",
+    "feed": "Sorts and searches what the relay knows.",
+    "human": "Hands tasks to people (`timmy inbox`).",
+}
 
 
 def parts(

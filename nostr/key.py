@@ -129,13 +129,22 @@ def verify_schnorr(pubkey: str, digest: bytes, signature: bytes) -> bool:
 
 
 def load_or_create(path: Path) -> SecretKey:
-    """The key in this file (hex, mode 0600), made on first use together with `<name>.pub` beside it."""
+    """The key in this file (hex, mode 0600), made on first use; `<name>.pub` beside it where it is missing."""
     try:
-        return SecretKey.from_hex(path.read_text())
+        key = SecretKey.from_hex(path.read_text())
     except FileNotFoundError:
-        pass
+        key = _create(path)
     except InvalidKey as error:
         raise InvalidKey(f"{path}: {error}") from None
+    public = path.with_suffix(".pub")
+    if not public.exists():
+        fresh = path.with_name(f"{public.name}.{os.getpid()}.new")
+        fresh.write_text(key.public + "\n")
+        fresh.replace(public)  # at once and whole: other parts read it while we write
+    return key
+
+
+def _create(path: Path) -> SecretKey:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = SecretKey.generate()
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
@@ -149,7 +158,4 @@ def load_or_create(path: Path) -> SecretKey:
         key = SecretKey.from_hex(path.read_text())
     finally:
         fresh.unlink()
-    public = path.with_name(f"{path.stem}.pub.{os.getpid()}.new")
-    public.write_text(key.public + "\n")
-    public.replace(path.with_suffix(".pub"))  # at once and whole: other parts read it while we write
     return key

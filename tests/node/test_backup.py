@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tarfile
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -88,9 +89,26 @@ def test_a_damaged_archive_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageComplaint, match="does not match its hash"):
         backup.restore(archive, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+    archive.write_bytes(gzip.compress(raw)[:60])
+    with pytest.raises(UsageComplaint, match="not a backup"):
+        backup.restore(archive, tmp_path / "new")
     archive.write_bytes(b"not an archive")
     with pytest.raises(UsageComplaint, match="not a backup"):
         backup.restore(archive, tmp_path / "new")
+    with pytest.raises(UsageComplaint, match="no archive"):
+        backup.restore(tmp_path / "nowhere", tmp_path / "new")
+
+
+@pytest.mark.parametrize("manifest", ['{"made": "by another program"}', "[]", '{"version": 1, "at": 0, "files": {}}'])
+def test_a_foreign_archive_changes_nothing(tmp_path: Path, manifest: str) -> None:
+    (tmp_path / backup.MANIFEST).write_text(manifest)
+    (tmp_path / "unlisted").write_text("what nobody has checked")
+    with tarfile.open(tmp_path / "foreign.tar.gz", "w:gz") as archive:
+        for name in (backup.MANIFEST, "unlisted"):
+            archive.add(tmp_path / name, name)
+    with pytest.raises(UsageComplaint, match=r"not a backup|unlisted does not match"):
+        backup.restore(tmp_path / "foreign.tar.gz", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_restore_never_overwrites(tmp_path: Path) -> None:

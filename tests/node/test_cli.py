@@ -1,6 +1,7 @@
 """The command line as its user meets it: a real process, its output and exit code."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from node.cli import COMMANDS, load
+from node.errors import Complaint, NotDone, Unavailable, UsageComplaint
 
 
 def timmy(*arguments: str, data: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -37,10 +39,44 @@ def test_every_command_has_help(name: str) -> None:
     assert command.name == name
 
 
-def test_an_unknown_command_is_answered_with_the_nearest(tmp_path: Path) -> None:
-    answer = timmy("servces", data=tmp_path)
-    assert answer.returncode == 2
-    assert "services" in answer.stderr
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["servces"], 2, "did you mean 'services'"),
+        (["up", "--port", "abc"], 2, "--port"),
+        (["status", "--jsn"], 2, "--json"),
+        (["buy"], 2, "timmy buy --help"),
+        (["services"], 3, "timmy up"),
+        (["keys", "rotate", "nobody"], 2, "timmy keys list"),
+        (["restore", "nowhere", "--data", "new"], 2, "nowhere"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_what_to_do(
+    tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    answer = timmy(*arguments, data=tmp_path)
+    assert answer.returncode == code
+    assert answer.stdout == ""
+    assert answer.stderr.startswith("timmy: ")
+    assert answer.stderr.strip().count("\n") == 0, answer.stderr
+    assert words.lower() in answer.stderr.lower()
+
+
+def test_the_tree_of_complaints_is_what_the_docs_say() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    codes = {kind.exit_code for kind in (Complaint, UsageComplaint, Unavailable, NotDone)} | {0, 130}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.M)} == codes
+
+
+def test_bash_completes_commands_options_and_trades(tmp_path: Path) -> None:
+    def completed(*words: str) -> list[str]:
+        line = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1), "_TIMMY_COMPLETE": "complete_bash"}
+        return timmy(data=tmp_path, **line).stdout.split()
+
+    assert completed("timmy", "sta") == ["status"]
+    assert "--public" in completed("timmy", "up", "--p")
+    assert "rotate" in completed("timmy", "keys", "")
+    assert completed("timmy", "dvm", "im") == ["image"]
 
 
 def test_a_wrong_setting_is_one_line_and_nothing_is_written(tmp_path: Path) -> None:
