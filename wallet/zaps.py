@@ -106,7 +106,7 @@ def verify(
 
 
 async def payment(receipt: Event, wallet: Wallet, *, receiver: str, event_id: str, least_msat: int) -> Zap:
-    """The zap that paid at least this for this event into `wallet`, which says so itself. Raises ZapRefused, WalletError.
+    """The zap that paid at least this for this event into `wallet`, which says so. Raises ZapRefused, WalletError.
 
     The receipt only says where to look, so anybody may have signed it: the invoice is the wallet's own, it is settled,
     and it commits to a zap request that names `receiver` and the event. Whoever delivers for it must keep
