@@ -89,7 +89,7 @@ class Buyer:
     ) -> None:
         self.key, self.pool, self.wallet, self.clock = key, pool, wallet, clock
         self.purchases = Purchases(db, key)
-        self._db, self._files, self._allow, self._limits, self._review = db, files, tuple(allow_hosts), limits, review
+        self.db, self._files, self._allow, self._limits, self._review = db, files, tuple(allow_hosts), limits, review
         self._inspect = inspect
         self._outbox = Outbox(db, pool, clock)
         self._payer = Payer(wallet, self.purchases, clock)
@@ -167,18 +167,24 @@ class Buyer:
             if Purchases.insert(conn, order, title, where, now, [asdict(row) for row in why]):
                 Outbox.put(conn, order.request.event, where, now=now)
 
-        await self._db.write(ask)
+        await self.db.write(ask)
         self._outbox.wake()
         return await self._drive(Run(order, where, on_update, lightning), choose, out)
 
-    async def resume(self, on_update: OnUpdate | None = None) -> list[Purchase]:
+    async def resume(
+        self, on_update: OnUpdate | None = None, *, only: Collection[str] | None = None
+    ) -> list[Purchase]:
         """Take up every purchase that a crash or an interrupt left open, and look again at payments in doubt.
 
-        What was paid and lost is looked for too: a result that came late is still ours.
+        What was paid and lost is looked for too: a result that came late is still ours. `only`: these purchases, where
+        other processes still work on the rest.
         """
         open_ones = await self.purchases.recent(limit=1000, unfinished=True)
         since = self.clock() - LATE_SECONDS
         lost = [each for each in await self.purchases.lost(since) if each.id not in {one.id for one in open_ones}]
+        if only is not None:
+            open_ones = [each for each in open_ones if each.id in only]
+            lost = [each for each in lost if each.id in only]
         runs = [
             self._drive(Run(each.order, each.relays, on_update), None, None)
             for each in open_ones
@@ -205,7 +211,7 @@ class Buyer:
             if run is None and bought.state is State.ASKED:
                 finish(conn, purchase_id, State.CANCELLED, now, reason="taken back before payment")
 
-        await self._db.write(work)
+        await self.db.write(work)
         self._outbox.wake()
         if run is not None:
             run.cancelled = True
@@ -409,7 +415,7 @@ class Buyer:
         """A provider that owes a refund gets an invoice over it."""
 
         async def publish(event: Event) -> None:
-            await self._db.write(lambda conn: Outbox.put(conn, event, run.relays))
+            await self.db.write(lambda conn: Outbox.put(conn, event, run.relays))
             self._outbox.wake()
             await self._tell(run, "asking for the money back")
 
@@ -470,12 +476,12 @@ class Buyer:
 
     async def _close(self, run: Run, state: State, message: str, facts: Mapping[str, object]) -> Purchase:
         now = self.clock()
-        await self._db.write(lambda conn: finish(conn, run.order.id, state, now, **facts))
+        await self.db.write(lambda conn: finish(conn, run.order.id, state, now, **facts))
         bought = await self.purchases.get(run.order.id)
         if bought is None:
             raise PurchaseError("the purchase vanished from its database")
         if self._review is not None and (events := list(self._review(bought))):
-            await self._db.write(lambda conn: [Outbox.put(conn, event, run.relays) for event in events])
+            await self.db.write(lambda conn: [Outbox.put(conn, event, run.relays) for event in events])
             self._outbox.wake()
         await self._tell(run, message, bought=bought)
         return bought
@@ -504,7 +510,7 @@ class Buyer:
             if state is State.UNPAID and payment.state == Outcome.PENDING:
                 state = State.REFUNDED
             now = self.clock()
-            await self._db.write(lambda conn: finish(conn, bought.id, state, now, reason="known after a later look"))
+            await self.db.write(lambda conn: finish(conn, bought.id, state, now, reason="known after a later look"))
         return await self.purchases.get(bought.id) or bought
 
     async def _collect_late(self, bought: Purchase) -> Purchase:

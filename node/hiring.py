@@ -240,44 +240,44 @@ def _head(path: Path) -> bytes:
 async def open_buyer(
     folder: Path, relays: Sequence[str], wallet: str | None, review: bool = True
 ) -> AsyncIterator[Buyer]:
-    """The buyer of this data folder, entered. `wallet` as in `open_purse`. Raises Unavailable, UsageComplaint."""
-    key = home.owner_key(folder)
+    """The owner's buyer, entered. `wallet` as in `entered_purse`. Raises Unavailable, UsageComplaint."""
+    key, desk = home.owner_key(folder), folder / "market"
+    async with entered_purse(folder, wallet) as purse:
+        db = await Database.open(desk / "market.db", MIGRATIONS)
+        try:
+            async with Pool(relays, key=key) as pool, buyer_with(key, pool, purse, db, desk, review=review) as buyer:
+                yield buyer
+        finally:
+            await db.close()
+
+
+def buyer_with(key: SecretKey, pool: Pool, wallet: Wallet, db: Database, desk: Path, *, review: bool = True) -> Buyer:
+    """A buyer that looks into what it buys and says in public how it went. `desk` is its folder."""
 
     def tell(bought: Purchase) -> list[Event]:
         receipt = bought.result.fact("receipt") if bought.result is not None else None
         about = review_of(bought, receipt_id=receipt) if review else None
-        return build_review(key, about, relay=relays[0], created_at=system_clock()) if about is not None else []
+        return build_review(key, about, relay=pool.relays[0], created_at=system_clock()) if about is not None else []
 
-    purse = open_purse(folder, wallet)
-    db = await Database.open(folder / "market" / "market.db", MIGRATIONS)
-    try:
-        try:
-            entered = await purse.__aenter__()
-        except WalletError as error:
-            raise Unavailable(f"the wallet does not answer: {error}") from None
-        try:
-            async with (
-                Pool(relays, key=key) as pool,
-                Buyer(
-                    key,
-                    pool,
-                    entered,
-                    db=db,
-                    files=folder / "market" / "files",
-                    allow_hosts=[http_of(url) for url in relays],
-                    review=tell,
-                    inspect=inspect,
-                ) as buyer,
-            ):
-                yield buyer
-        finally:
-            await purse.__aexit__(*sys.exc_info())
-    finally:
-        await db.close()
+    hosts = [http_of(url) for url in pool.relays]
+    return Buyer(key, pool, wallet, db=db, files=desk / "files", allow_hosts=hosts, review=tell, inspect=inspect)
 
 
-def open_purse(folder: Path, given: str | None) -> Wallet:
+@asynccontextmanager
+async def entered_purse(folder: Path, given: str | None) -> AsyncIterator[Wallet]:
     """The wallet to pay from: a connection URI, a file that holds one, or (None) this node's own."""
+    purse = _purse(folder, given)
+    try:
+        wallet = await purse.__aenter__()
+    except WalletError as error:
+        raise Unavailable(f"the wallet does not answer: {error}") from None
+    try:
+        yield wallet
+    finally:
+        await purse.__aexit__(*sys.exc_info())
+
+
+def _purse(folder: Path, given: str | None) -> Wallet:
     own = folder / "wallet" / "connections" / "owner.uri"
     path = Path(given) if given is not None and "://" not in given else own
     try:
