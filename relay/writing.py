@@ -1,6 +1,7 @@
 """The main path of an event: accept, verify, policy, store, OK after commit, broadcast."""
 
 import asyncio
+import os
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,9 @@ from relay.store.interface import Removed
 if TYPE_CHECKING:
     from relay.core import Relay
 
-INLINE = 16  # so many signatures are checked on the spot; more go to a thread, which libsecp256k1 lets run free
+SPARE_CPUS = max(0, len(os.sched_getaffinity(0)) - 2)  # beside the event loop and the writer
+SLICE = 32  # signatures that are checked on the spot before the loop looks around
+BATCH = 256  # events that are worth a commit of their own while more of them wait
 CHUNK = 48
 REMEMBERED = 16_384
 FORGED_COST = 20.0  # tokens that a bad signature costs its address
@@ -47,7 +50,8 @@ class Writing:
         self._pending: list[Record] = []
         self._scheduled = False
         self._recent: dict[str, str] = {}  # id -> signature of events that were taken
-        self._verifiers = ThreadPoolExecutor(2, thread_name_prefix="relay-verify")
+        self._checked: list[tuple[Record, bool]] = []
+        self._verifiers = ThreadPoolExecutor(SPARE_CPUS, thread_name_prefix="relay-verify") if SPARE_CPUS else None
         self._lane: deque[_Chunk] = deque()
         self.delivered = 0  # the number of the newest event that was broadcast
 
@@ -92,29 +96,36 @@ class Writing:
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Verify what came in during this tick, keeping its order."""
-        batch, self._pending, self._scheduled = self._pending, [], False
-        if len(batch) <= INLINE and not self._lane:
-            self._verified(batch, [signed(record) for record in batch])
+        """Verify what came in, keeping its order: on the spot, or in threads where there are CPUs to spare."""
+        if self._verifiers is not None and (self._lane or len(self._pending) > SLICE):
+            batch, self._pending, self._scheduled = self._pending, [], False
+            for start in range(0, len(batch), CHUNK):
+                chunk = _Chunk(batch[start : start + CHUNK])
+                self._lane.append(chunk)
+                self._verifiers.submit(self._verify, chunk)
             return
-        for start in range(0, len(batch), CHUNK):
-            chunk = _Chunk(batch[start : start + CHUNK])
-            self._lane.append(chunk)
-            self._verifiers.submit(self._verify, chunk)
+        batch = self._pending[:SLICE]
+        del self._pending[:SLICE]
+        self._scheduled = bool(self._pending)
+        if self._scheduled:
+            self._loop.call_soon(self._flush)
+        self._checked += [(record, signed(record)) for record in batch]
+        if not self._scheduled or len(self._checked) >= BATCH:
+            checked, self._checked = self._checked, []
+            self._verified(checked)
 
     def _verify(self, chunk: "_Chunk") -> None:
-        chunk.good = [signed(record) for record in chunk.records]
+        chunk.checked = [(record, signed(record)) for record in chunk.records]
         self._loop.call_soon_threadsafe(self._verified_in_order)
 
     def _verified_in_order(self) -> None:
-        while self._lane and self._lane[0].good is not None:
-            chunk = self._lane.popleft()
-            self._verified(chunk.records, chunk.good or [])
+        while self._lane and self._lane[0].checked is not None:
+            self._verified(self._lane.popleft().checked or [])
 
-    def _verified(self, batch: list[Record], good: list[bool]) -> None:
+    def _verified(self, checked: list[tuple[Record, bool]]) -> None:
         relay, storable = self._relay, list[Record]()
         buckets: Buckets | None = relay.key_buckets
-        for record, ok in zip(batch, good, strict=True):
+        for record, ok in checked:
             source: Source = record.source
             if not ok:
                 relay.metrics.rejected["invalid"] += 1
@@ -198,15 +209,16 @@ class Writing:
     @property
     def waiting(self) -> int:
         """Events that are being verified."""
-        return len(self._pending) + sum(len(chunk.records) for chunk in self._lane)
+        return len(self._pending) + len(self._checked) + sum(len(chunk.records) for chunk in self._lane)
 
     def close(self) -> None:
-        self._verifiers.shutdown(cancel_futures=True)
+        if self._verifiers is not None:
+            self._verifiers.shutdown(cancel_futures=True)
 
 
 class _Chunk:
-    __slots__ = ("good", "records")
+    __slots__ = ("checked", "records")
 
     def __init__(self, records: list[Record]) -> None:
         self.records = records
-        self.good: list[bool] | None = None
+        self.checked: list[tuple[Record, bool]] | None = None

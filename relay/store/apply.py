@@ -5,8 +5,9 @@ leaves nothing behind.
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import chain
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
@@ -18,8 +19,10 @@ from relay.store.plan import keeps_one
 from relay.store.schema import tag_key, tag_keys
 
 DELETION, VANISH = 5, 62
+DUPLICATE = "duplicate: already have this event"
+T = TypeVar("T")
 WRAPS = frozenset({1059, 21059})  # signed by a throw-away key: their receiver stands in for the author (NIP-59)
-_LOOKUP_SIZES = (1, 4, 16, 64, 256, 512)
+_SIZES = (64, 16, 4, 1)  # rows of one INSERT: few distinct statements, so that all stay in the cache
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -40,100 +43,95 @@ class Applier:
         self.next_expiry: int | None = conn.execute(
             "SELECT min(expires) FROM event WHERE expires IS NOT NULL"
         ).fetchone()[0]
+        self._gone: dict[bytes, set[bytes]] = {}  # id -> who deleted it, of the running batch
+        self._tombstones: bool = conn.execute("SELECT EXISTS(SELECT 1 FROM deleted)").fetchone()[0] == 1
         self._leaving: dict[bytes, int] = {}
-        self._rows: list[tuple[Any, ...]] = []
-        self._tags: list[tuple[bytes, int, int, int]] = []
+        self._fresh: list[Record] = []
         self._removed: list[Removed] = []
 
     def apply(self, batch: Sequence[Record]) -> list[Removed]:
         """Store what may be stored and fill in every record's answer. Returns what had to go."""
-        self._rows, self._tags, self._removed, self._leaving = [], [], [], {}
-        digests = [record.digest for record in batch]
-        have = {row[0] for row in self._lookup("SELECT id FROM event WHERE id IN (%s)", digests)}
-        gone: dict[bytes, set[bytes]] = {}
-        for ident, pubkey in self._lookup("SELECT id, pubkey FROM deleted WHERE id IN (%s)", digests):
-            gone.setdefault(ident, set()).add(pubkey)
+        self._fresh, self._removed, self._leaving = [], [], {}
+        self._gone = self._deleters([record.digest for record in batch]) if self._tombstones else {}
         for record in batch:
-            digest, kind = record.digest, record.kind
-            record.number = 0
-            if digest in have:
-                record.accepted, record.message = True, "duplicate: already have this event"
-                continue
-            pubkey = record.author
-            reason = self._blocked(record, pubkey, gone)
-            if reason:
-                record.accepted, record.message = False, reason
-                continue
-            if kind == DELETION:
-                self._flush()
-                self._delete(record, pubkey, gone)
-            elif kind == VANISH:
-                self._flush()
-                if not self._vanish(record, pubkey):
-                    record.accepted = False
-                    record.message = "invalid: this request to vanish names other relays"
-                    continue
-            elif keeps_one(kind):
-                self._flush()
-                refusal = self._replace(record, pubkey)
-                if refusal:
-                    record.accepted, record.message = False, refusal
-                    continue
-            have.add(digest)
-            self._insert(record, pubkey)
-            record.accepted, record.message = True, ""
+            refusal = self._blocked(record) or self._act(record)
+            record.number, record.message = 0, refusal
+            record.accepted = not refusal or refusal is DUPLICATE
+            if not refusal:
+                self.assigned += 1
+                record.number = self.assigned
+                self._fresh.append(record)
         self._flush()
         return self._removed
+
+    def _act(self, record: Record) -> str:
+        """What an event of a special kind does to others; a reason where it is not to be stored itself."""
+        kind = record.kind
+        if kind not in (DELETION, VANISH) and not keeps_one(kind):
+            return ""
+        self._flush()
+        if self.conn.execute("SELECT 1 FROM event WHERE id = ?", (record.digest,)).fetchone():
+            return DUPLICATE
+        if kind == DELETION:
+            return self._delete(record)
+        return self._vanish(record) if kind == VANISH else self._replace(record)
 
     def committed(self) -> None:
         """The transaction is durable."""
         self.vanished.update(self._leaving)
         self._leaving = {}
 
-    def _lookup(self, sql: str, keys: list[bytes]) -> list[tuple[Any, ...]]:
-        """`IN` over few distinct lengths, so that statements stay in the cache."""
-        found: list[tuple[Any, ...]] = []
-        for start in range(0, len(keys), _LOOKUP_SIZES[-1]):
-            chunk = keys[start : start + _LOOKUP_SIZES[-1]]
-            size = next(size for size in _LOOKUP_SIZES if size >= len(chunk))
-            padded = chunk + chunk[-1:] * (size - len(chunk))
-            found += self.conn.execute(sql % ",".join("?" * size), padded).fetchall()
+    def _deleters(self, digests: list[bytes]) -> dict[bytes, set[bytes]]:
+        """Which of these ids were deleted, and by whom."""
+        found: dict[bytes, set[bytes]] = {}
+        for part in _runs(digests):
+            rows = self.conn.execute(f"SELECT id, pubkey FROM deleted WHERE id IN ({','.join('?' * len(part))})", part)
+            for ident, pubkey in rows:
+                found.setdefault(ident, set()).add(pubkey)
         return found
 
-    def _blocked(self, record: Record, pubkey: bytes, gone: dict[bytes, set[bytes]]) -> str:
-        deleters = gone.get(record.digest)
-        if deleters and record.kind != DELETION and (pubkey in deleters or not deleters.isdisjoint(_receivers(record))):
+    def _blocked(self, record: Record) -> str:
+        deleters = self._gone.get(record.digest) if self._gone and record.kind != DELETION else None
+        if deleters and (record.author in deleters or not deleters.isdisjoint(_receivers(record))):
             return "blocked: this event was deleted by its author"
         if self.vanished or self._leaving:
-            for key in (pubkey, *_receivers(record)):
+            for key in (record.author, *_receivers(record)):
                 until = max(self.vanished.get(key, -1), self._leaving.get(key, -1))
                 if record.created_at <= until:
                     return "blocked: its author has asked to vanish"
         return ""
 
-    def _insert(self, record: Record, pubkey: bytes) -> None:
-        self.assigned += 1
-        number, created_at, kind = self.assigned, record.created_at, record.kind
-        record.number = number
-        self._rows.append((number, record.digest, pubkey, created_at, kind, record.expires, record.raw))
-        for key in tag_keys(record.tags):
-            self._tags.append((key, created_at, number, kind))
-        if record.expires is not None and (self.next_expiry is None or record.expires < self.next_expiry):
-            self.next_expiry = record.expires
-
     def _flush(self) -> None:
-        if self._rows:
-            self.conn.executemany(
-                "INSERT INTO event(n, id, pubkey, created_at, kind, expires, raw) VALUES(?, ?, ?, ?, ?, ?, ?)",
-                self._rows,
-            )
-            self._rows = []
-        if self._tags:
-            self.conn.executemany("INSERT INTO tag(key, created_at, event, kind) VALUES(?, ?, ?, ?)", self._tags)
-            self._tags = []
+        """Insert what was accepted. An id that is there already shows in the number of rows: then look which."""
+        fresh, self._fresh = self._fresh, []
+        if not fresh:
+            return
+        rows = [(r.number, r.digest, r.author, r.created_at, r.kind, r.expires, r.raw) for r in fresh]
+        if self._insert("OR IGNORE INTO event(n, id, pubkey, created_at, kind, expires, raw)", rows) < len(rows):
+            span = (fresh[0].number, fresh[-1].number)
+            stored = {row[0] for row in self.conn.execute("SELECT n FROM event WHERE n BETWEEN ? AND ?", span)}
+            for record in fresh:
+                if record.number not in stored:
+                    record.number, record.message = 0, DUPLICATE
+            fresh = [record for record in fresh if record.number]
+        tags = [(key, r.created_at, r.number, r.kind) for r in fresh for key in tag_keys(r.tags)]
+        self._insert("INTO tag(key, created_at, event, kind)", tags)
+        expiries = [r.expires for r in fresh if r.expires is not None]
+        if expiries:
+            self.next_expiry = min(expiries if self.next_expiry is None else [*expiries, self.next_expiry])
 
-    def _replace(self, record: Record, pubkey: bytes) -> str:
+    def _insert(self, into: str, rows: list[tuple[Any, ...]]) -> int:
+        """Many rows a statement: SQLite runs through them without Python's lock. Returns how many went in."""
+        done = 0
+        for part in _runs(rows):
+            marks = f"({','.join('?' * len(part[0]))})"
+            sql = f"INSERT {into} VALUES{','.join([marks] * len(part))}"
+            done += self.conn.execute(sql, list(chain.from_iterable(part))).rowcount
+        return done
+
+    def _replace(self, record: Record) -> str:
         """Make room for a newer version; a reason where this one is not newer."""
+        pubkey = record.author
         d = record.d if is_addressable(record.kind) else ""
         address = (pubkey, record.kind, d)
         row = self.conn.execute(
@@ -155,8 +153,9 @@ class Applier:
         )
         return ""
 
-    def _delete(self, record: Record, pubkey: bytes, gone: dict[bytes, set[bytes]]) -> None:
+    def _delete(self, record: Record) -> str:
         """NIP-09: own events by id, own addresses up to this second. A deletion of a deletion has no effect."""
+        pubkey = record.author
         for value in record.values("e"):
             if len(value) != 64 or not _HEX.issuperset(value):
                 continue
@@ -170,7 +169,8 @@ class Applier:
                     continue
                 self.remove([number])
             self.conn.execute("INSERT OR IGNORE INTO deleted(id, pubkey) VALUES(?, ?)", (ident, pubkey))
-            gone.setdefault(ident, set()).add(pubkey)
+            self._gone.setdefault(ident, set()).add(pubkey)
+            self._tombstones = True
         for value in record.values("a"):
             kind_text, _, rest = value.partition(":")
             owner_hex, _, d = rest.partition(":")
@@ -190,12 +190,14 @@ class Applier:
             ).fetchone()
             if row is not None and row[1] <= record.created_at:
                 self.remove([row[0]])
+        return ""
 
-    def _vanish(self, record: Record, pubkey: bytes) -> bool:
+    def _vanish(self, record: Record) -> str:
         """NIP-62: everything of this key up to this second, and the gift wraps sent to it."""
+        pubkey = record.author
         named = record.values("relay")
         if "ALL_RELAYS" not in named and not any(host_of(url) in self.hosts() for url in named):
-            return False
+            return "invalid: this request to vanish names other relays"
         until = record.created_at
         own = self.conn.execute("SELECT n FROM event WHERE pubkey = ? AND created_at <= ?", (pubkey, until)).fetchall()
         wraps = self.conn.execute(
@@ -209,7 +211,7 @@ class Applier:
             (pubkey, until),
         )
         self._leaving[pubkey] = max(until, self.vanished.get(pubkey, 0))
-        return True
+        return ""
 
     def remove(self, numbers: Sequence[int]) -> None:
         """Take events out of every table. Collected in the answer of the running `apply`."""
@@ -293,6 +295,15 @@ def host_of(url: str) -> str:
 
 def _p_tags(tags: list[list[str]]) -> set[str]:
     return {tag[1] for tag in tags if len(tag) > 1 and tag[0] == "p"}
+
+
+def _runs(items: list[T]) -> Iterator[list[T]]:
+    """The list in parts of a few lengths only."""
+    at = 0
+    while at < len(items):
+        size = next(size for size in _SIZES if size <= len(items) - at)
+        yield items[at : at + size]
+        at += size
 
 
 def _receivers(record: Record) -> list[bytes]:

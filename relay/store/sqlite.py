@@ -107,7 +107,7 @@ class SQLiteStore:
 
     def _connect(self, *, read_only: bool = False, share: int = 1) -> Connection:
         conn = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=512)
-        conn.execute("PRAGMA page_size = 8192")  # of a new file: a third less to log per event than with 4096
+        conn.execute("PRAGMA page_size = 4096")
         conn.execute("PRAGMA journal_mode = WAL")
         conn.execute("PRAGMA synchronous = FULL")
         conn.execute(f"PRAGMA cache_size = {-1024 * self._cache_mb // share}")
