@@ -66,8 +66,12 @@ class _Desk:
         self._asked: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     async def close(self, app: web.Application) -> None:
-        if self._wallet is not None:
-            await self._wallet.__aexit__(None, None, None)
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        wallet, self._wallet = self._wallet, None
+        if wallet is not None:
+            await wallet.__aexit__(None, None, None)
 
     async def offer(self, request: web.Request) -> web.Response:
         name = request.match_info["name"].lower()
@@ -108,7 +112,9 @@ class _Desk:
             )
         except _Refused as error:
             return _error(str(error))
-        except (WalletError, OSError, TimeoutError):
+        except (WalletError, OSError, TimeoutError) as error:
+            if isinstance(error, WalletError) and error.code == "UNAUTHORIZED":
+                await self._hang_up()  # the wallet has other books by now; the file names the new connection
             return _error("the wallet of this node makes no invoice at the moment")
         return _json({"pr": made["invoice"], "routes": []})
 

@@ -238,6 +238,9 @@ class Bank:
                 return ()  # an invoice that others made on the same backend
             if seen.state is InvoiceState.SETTLED:
                 msat = seen.amount_msat if seen.received_msat is None else seen.received_msat
+                if not 0 < msat <= bolt11.MAX_MSAT:
+                    log.critical("the backend says that %d msat came in for %s", msat, seen.payment_hash[:16])
+                    return ()
                 return ledger.receive(conn, seen.payment_hash, msat, seen.preimage, now)
             if seen.state is InvoiceState.ACCEPTED and bill.hold:
                 settle_by = min(now + self.policy.hold_seconds, seen.settle_deadline or sys.maxsize)

@@ -8,7 +8,6 @@ import asyncio
 import itertools
 import logging
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
 from typing import Any, Self
 
 from nostr import nip04
@@ -315,13 +314,12 @@ class NwcWallet:
         created = decoded.created_at if decoded is not None else _number(result, "created_at")
         expires = decoded.expires_at if decoded is not None else _number(result, "expires_at")
         amount = decoded.amount_msat if decoded is not None and decoded.amount_msat else _number(result, "amount")
-        settled_at = result.get("settled_at")
+        settled_at = _number(result, "settled_at")
         state = _state(result)
         if state is InvoiceState.OPEN and expires and expires <= self.clock():
             state = InvoiceState.EXPIRED
         settled = state is InvoiceState.SETTLED
-        received = result.get("received")
-        deadline = result.get("settle_by")
+        deadline = _number(result, "settle_by")
         return Invoice(
             bolt11=decoded.text if decoded is not None else "",
             payment_hash=str(payment_hash),
@@ -330,10 +328,10 @@ class NwcWallet:
             expires_at=expires,
             state=state,
             preimage=(str(result.get("preimage") or "") or None) if settled else None,
-            settled_at=(settled_at if isinstance(settled_at, int) else created) if settled else None,
-            received_msat=(received if isinstance(received, int) else amount) if settled else None,
+            settled_at=(settled_at or created) if settled else None,
+            received_msat=(_number(result, "received") or amount) if settled else None,
             description=result.get("description"),
-            settle_deadline=deadline if isinstance(deadline, int) else None,
+            settle_deadline=deadline or None,
         )
 
     async def pay_invoice(
@@ -436,7 +434,8 @@ class NwcWallet:
         return self._invoice({"payment_hash": payment_hash, **result})
 
     async def list_settled(self, since: int, limit: int = 100) -> list[Invoice]:
-        found: list[Invoice] = []
+        found: dict[str, Invoice] = {}
+        read: set[str] = set()
         offset = 0
         while len(found) < limit:
             params = {"from": max(since - 86400, 0), "limit": _PAGE, "offset": offset, "type": "incoming"}
@@ -445,10 +444,14 @@ class NwcWallet:
             if not isinstance(page, list) or not page:
                 break
             offset += len(page)
-            invoices = [self._invoice(item) for item in page if isinstance(item, dict)]
-            settled = [i for i in invoices if i is not None and i.state is InvoiceState.SETTLED]
-            found += [replace(i) for i in settled if (i.settled_at or 0) >= since]
-        return sorted(found, key=lambda invoice: invoice.settled_at or 0)[:limit]
+            told = [self._invoice(item) for item in page if isinstance(item, dict)]
+            fresh = {invoice.payment_hash: invoice for invoice in told if invoice and invoice.payment_hash not in read}
+            if not fresh:
+                break  # a service that knows no offset tells the same page for ever
+            read |= fresh.keys()
+            settled = (invoice for invoice in fresh.values() if invoice.state is InvoiceState.SETTLED)
+            found |= {invoice.payment_hash: invoice for invoice in settled if (invoice.settled_at or 0) >= since}
+        return sorted(found.values(), key=lambda invoice: invoice.settled_at or 0)[:limit]
 
     async def settled(self) -> AsyncIterator[str]:
         """Notifications, and a look at the list every few seconds where the service sends none."""
@@ -488,8 +491,11 @@ def _state(result: Mapping[str, Any]) -> InvoiceState:
 
 
 def _number(result: Mapping[str, Any], name: str) -> int:
+    """A time or an amount; 0 where there is none, or one that cannot be."""
     value = result.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    if not isinstance(value, int) or isinstance(value, bool):
+        return 0
+    return value if 0 <= value <= bolt11.MAX_MSAT else 0
 
 
 def _proves(preimage: str, payment_hash: str) -> bool:

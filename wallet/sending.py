@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from nostr.clock import Clock
 from nostr.database import Database
 from wallet import ledger
+from wallet.bolt11 import MAX_MSAT
 from wallet.interface import Outcome, PayResult, Wallet, WalletError
 from wallet.ledger import Payment, Report
 
@@ -96,7 +97,7 @@ class Sender:
         """Book what the backend said. True when the payment has ended."""
         if result.outcome is Outcome.SETTLED:
             if self._proven(payment, result.preimage):
-                now, fee = self._clock(), result.fee_msat or 0
+                now, fee = self._clock(), min(max(result.fee_msat or 0, 0), MAX_MSAT)
                 await self._end(lambda conn: ledger.settle(conn, payment.id, result.preimage, fee, now))
                 if fee > payment.fee_limit_msat:
                     log.error("payment %s cost %d msat more than its limit", payment.payment_hash[:16], fee)

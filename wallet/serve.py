@@ -56,7 +56,7 @@ async def running(
     urls = list(dict.fromkeys([*relays, *settings.relays]))
     async with (
         Bank.open(ledger_file(settings, data), backend, clock=clock, policy=policy(settings)) as bank,
-        Pool(urls, key=key) as pool,
+        Pool(urls, key=key, private_hosts=()) as pool,
     ):
         await pool.connected(10)
         node_id = "02" + key.public if bank.internal_only else None
@@ -119,15 +119,7 @@ async def provide(service: WalletService, folder: Path, names: Iterable[str], *,
         path = folder / f"{name}.uri"
         row = await service.bank.db.write(lambda conn, name=name: connections.by_name(conn, name))  # type: ignore[misc]
         uri = _read(path)
-        if (
-            row is not None
-            and uri is not None
-            and (uri.service, uri.secret.public)
-            == (
-                row.service_pubkey,
-                row.client_pubkey,
-            )
-        ):
+        if row and uri and (uri.service, uri.secret.public) == (row.service_pubkey, row.client_pubkey):
             if uri.relays != service.relays:
                 _write(path, Uri(uri.service, service.relays, uri.secret, uri.lud16))
             continue

@@ -146,6 +146,8 @@ class WalletService:
         claim: Claim | None = None,
     ) -> Uri | Connection:
         """A new connection; its URI, unless the client brought its own public key. Raises WalletRefused, Replayed."""
+        if account in (*books.WORLD, books.TRANSIT):
+            raise WalletRefused("RESTRICTED", f"{account} is nobody's account")
         service = SecretKey.generate()
         client = client or SecretKey.generate()
         now = self.clock()

@@ -16,9 +16,7 @@ from typing import Any
 import orjson
 
 from nostr import nip57
-from nostr.address import public_address
 from nostr.clock import Clock, system_clock
-from nostr.download import DownloadRefused, checked_url
 from nostr.event import Event, InvalidEvent
 from nostr.key import SecretKey
 from nostr.pool import Pool
@@ -185,7 +183,7 @@ class Receipts:
         if found is None:
             return
         event, named = found
-        missing = set(self._pool.relays) | await _public(named)
+        missing = {*self._pool.relays, *named[:_MOST_RELAYS]}  # the pool dials strangers' at public addresses only
         for wait in _TRIES:
             await asyncio.sleep(wait)
             answers = await self._pool.publish(event, list(missing))
@@ -205,24 +203,6 @@ def _zap_of(text: str | None) -> str | None:
         return None
     said: Any = orjson.loads(text)
     return said["zap"] if isinstance(said["zap"], str) else None
-
-
-async def _public(urls: Sequence[str]) -> set[str]:
-    """Those relays of a stranger's list that lie on the public internet."""
-    kept: set[str] = set()
-    for url in urls[:_MOST_RELAYS]:
-        scheme, _, rest = url.partition("://")
-        if scheme not in ("ws", "wss"):
-            continue
-        try:
-            where = checked_url(f"http{scheme[2:]}://{rest}")
-            host, port = where.host or "", where.port or 0
-            found = await asyncio.get_running_loop().getaddrinfo(host, port)
-        except (DownloadRefused, OSError):
-            continue
-        if all(public_address(str(address[4][0])) for address in found):
-            kept.add(url)
-    return kept
 
 
 def _opens(preimage: str, payment_hash: str) -> bool:

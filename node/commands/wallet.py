@@ -527,7 +527,9 @@ def backend(
         if json:
             print_json(shown)
         else:
-            out.print(f"{info.alias}\nnetwork {info.caps.network}; hold invoices: {'yes' if info.caps.hold else 'no'}")
+            out.print(
+                f"{escape(info.alias)}\nnetwork {info.caps.network}; hold invoices: {'yes' if info.caps.hold else 'no'}"
+            )
             if not info.caps.real_money:
                 out.print("credits of this node, not Lightning: nothing here is worth money")
 

@@ -68,7 +68,7 @@ class House:
         self.bank = await self._inner.enter_async_context(
             Bank.open(path, self.backend, clock=self.clock, policy=self.policy)
         )
-        self.pool = await self._inner.enter_async_context(Pool([self.relay.url]))
+        self.pool = await self._inner.enter_async_context(Pool([self.relay.url], private_hosts=()))
         self.service = await self._inner.enter_async_context(
             WalletService(self.bank, self.pool, clock=self.clock, requests_per_second=self.rate)
         )

@@ -123,3 +123,36 @@ async def test_a_request_made_while_the_service_restarts_is_answered_soon_after(
             assert (await paying).outcome is Outcome.SETTLED
         await asyncio.sleep(0.7)  # repeats of it may still arrive
         assert await house.holds("a") == 60_000 and await house.count("payments") == 1
+
+
+async def test_a_service_that_tells_the_same_page_for_ever_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with House(tmp_path) as house:
+        await house.give("b", 90_000)
+        a, b = await house.client("a"), await house.client("b")
+        for _ in range(3):
+            await b.pay_invoice((await a.make_invoice(1_000)).bolt11)
+        honest = a.call
+        monkeypatch.setattr(a, "call", lambda method, params, **more: honest(method, {**params, "offset": 0}, **more))
+        async with asyncio.timeout(10):
+            assert len(await a.list_settled(0)) == 3
+            assert await a.list_settled(house.clock() + 5) == []
+
+
+@pytest.mark.parametrize("lie", [-5_000, 2**63, True, "9", None])
+async def test_impossible_numbers_of_a_service_are_not_booked(
+    street: Street, monkeypatch: pytest.MonkeyPatch, lie: object
+) -> None:
+    backend, shop = street.home.backend, await street.city.client("shop")
+    honest = backend.call  # type: ignore[attr-defined]
+
+    async def lying(method: str, params: dict[str, object], **more: object) -> dict[str, object]:
+        said: dict[str, object] = await honest(method, params, **more)
+        return {**said, "fees_paid": lie, "received": lie, "settled_at": lie, "settle_by": lie}
+
+    monkeypatch.setattr(backend, "call", lying)
+    owner = await street.home.client("me", account="owner")
+    result = await owner.pay_invoice((await shop.make_invoice(30_000)).bolt11)
+    assert result.outcome is Outcome.SETTLED
+    assert await street.home.holds("owner") == 470_000

@@ -87,3 +87,10 @@ async def test_no_secret_is_in_a_log_or_a_repr(house: House, raw: Raw, caplog: p
     shown = caplog.text + repr(raw.uri) + repr(service) + repr(house.service) + json.dumps(str(raw.uri))
     assert secret not in shown and service.key.hex not in shown
     assert (house.folder / "ledger.db").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("account", ["transit", "backend", "issuance", "loss"])
+async def test_no_connection_acts_for_the_accounts_that_balance_the_books(house: House, account: str) -> None:
+    owner = await house.client("me", account="owner")
+    with pytest.raises(NwcError, match="nobody's"):
+        await owner.call("create_connection", {"name": "x", "account": account})
