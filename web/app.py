@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from nostr.clock import Clock, system_clock
 from relay.app import HOME
-from relay.core import STATE
+from relay.core import STATE, Relay
 from web.errors import PageError
 from web.purse import Purse
 from web.render import Renderer, Static, json_response
@@ -20,6 +21,8 @@ from web.score import Scores
 from web.session import Sessions
 from web.settings import WebSettings
 from web.shelf import Shelf
+from web.store import PageStore
+from web.thumbs import Thumbs
 from web.workshop import Workshop
 
 log = logging.getLogger("web")
@@ -43,19 +46,51 @@ class Site:
         self.data = data
         self.clock = clock
         self.static = Static()
+        self.thumbs = Thumbs(data / "relay" / "blobs", data / "web" / "thumbs")
         self.render = Renderer(self.static)
+        self.render.jinja.globals.update(small_of=self.thumbs.url, own_path=self.thumbs.own)
         self.sessions = Sessions(data, clock)
         self.runs = Runs(data)
         self.scores = Scores(data, self.runs, clock)
-        self.shelf = Shelf(self.scores.of, clock)
-        self.purse = Purse(data, settings, clock)
+        self.store = PageStore(data, clock)
+        self.shelf = Shelf(self.scores.of, clock, self.store.note_price)
+        self.render.jinja.filters["who"] = self.shelf.name
+        self.purse = Purse(data, settings, clock, self.store)
         self.workshop = workshop
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, relay: Relay) -> None:
+        """Open the page's store; become the relay's client as soon as it says where it listens."""
+        await self.store.open()
+        self._tasks.append(asyncio.create_task(self._follow(relay), name="page"))
+
+    async def _follow(self, relay: Relay) -> None:
+        from web.inbox import send_beats
+
+        while not relay.base_url:  # noqa: ASYNC110  set once the port is known, a moment after start-up
+            await asyncio.sleep(0.02)
+        pool = await self.shelf.start(relay.base_url)
+        self.scores.start(pool, self.shelf)
+        self._tasks.append(asyncio.create_task(send_beats(self.store, pool), name="heartbeats of people"))
+        await self.purse.start()
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for part in (self.scores, self.shelf, self.runs, self.purse, self.store):
+            await part.close()
+
+    @property
+    def unit(self) -> str:
+        return "credits" if self.purse.credits else "sat"
 
     def node(self, request: web.Request) -> Node:
         scheme = "wss" if request.secure or request.headers.get("X-Forwarded-Proto") == "https" else "ws"
         public = {
             "name": self.settings.name,
             "relay": f"{scheme}://{request.host}",
+            "hosts": sorted({urlsplit(url).netloc for url in _addresses(request.app[STATE])}),
             "credits": self.purse.credits,
             "guestCredits": self.settings.guest_credits if self.purse.credits else 0,
         }
@@ -67,14 +102,18 @@ class Site:
         """HTML from `data` and `values`; where the address ends in `.json`, `data` alone."""
         if request.path.endswith(".json"):
             return json_response(data, status=status)
-        self.render.jinja.filters["who"] = self.shelf.name
         shared = {
             "node": self.node(request),
             "operator": self.sessions.is_operator(request),
-            "unit": "credits" if self.purse.credits else "sat",
+            "unit": self.unit,
         }
         shared |= data if isinstance(data, dict) else {"items": data}
         return self.render.page(request, template, {**shared, **values}, status=status)
+
+
+def _addresses(relay: Relay) -> list[str]:
+    """Under which this node's files may have been announced."""
+    return [url for url in (relay.base_url, relay.settings.public_url) if url]
 
 
 SITE: web.AppKey[Site] = web.AppKey("site", Site)
@@ -92,12 +131,13 @@ def mount(
 
     `workshop` is the node's hand on settings and processes; without one the operator's page only shows them.
     """
-    from web import docs, inbox, jobs, market, operator, recipes
+    from web import docs, inbox, jobs, market, operator, recipes, shop
 
     site = app[SITE] = Site(settings, data, clock, workshop)
     app.router.add_get("/static/{version}/{name:.+}", site.static.serve)
-    app[HOME] = guarded(site, market.shop)
-    for module in (market, jobs, recipes, inbox, operator, docs):
+    app.router.add_get("/thumb/{sha256:[0-9a-f]{64}}.webp", site.thumbs.serve)
+    app[HOME] = guarded(site, shop.shop)
+    for module in (shop, market, jobs, recipes, inbox, operator, docs):
         for method, path, handler in module.ROUTES:
             if method == "GET" and "." not in path.rsplit("/", 1)[-1]:
                 app.router.add_route("GET", f"{path}.json", guarded(site, handler))
@@ -107,29 +147,11 @@ def mount(
 
 
 async def _start(app: web.Application) -> None:
-    app[FOLLOWER] = asyncio.create_task(_follow_relay(app), name="page")
-
-
-async def _follow_relay(app: web.Application) -> None:
-    """Wait until the relay says where it listens, then become its client."""
-    site, relay = app[SITE], app[STATE]
-    while not relay.base_url:  # noqa: ASYNC110  set once the port is known, a moment after start-up
-        await asyncio.sleep(0.02)
-    await site.shelf.start(relay.base_url)
-    if site.shelf.pool is not None:
-        site.scores.start(site.shelf.pool, site.shelf)
-    await site.purse.start()
+    await app[SITE].start(app[STATE])
 
 
 async def _stop(app: web.Application) -> None:
-    app[FOLLOWER].cancel()
-    await app[SITE].scores.close()
-    await app[SITE].shelf.close()
-    await app[SITE].runs.close()
-    await app[SITE].purse.close()
-
-
-FOLLOWER: web.AppKey[Any] = web.AppKey("page-follower", object)
+    await app[SITE].close()
 
 
 def guarded(site: Site, handler: Callable[[Site, web.Request], Awaitable[web.StreamResponse]]) -> Handler:
@@ -154,4 +176,4 @@ def guarded(site: Site, handler: Callable[[Site, web.Request], Awaitable[web.Str
 def failed(site: Site, request: web.Request, status: int, title: str, message: str) -> web.Response:
     if request.path.endswith(".json") or request.method != "GET":
         return json_response({"error": message}, status=status)
-    return site.answer(request, "error.html", {"title": title, "message": message}, status=status)
+    return site.answer(request, "error.html", {"title": title, "message": message, "status": status}, status=status)

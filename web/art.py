@@ -26,18 +26,30 @@ def pattern(kind: int, seed: str) -> Markup:
     )
 
 
-def sparkline(prices: list[tuple[int, int]]) -> Markup:
-    """Prices over time as a line of steps; (time, msat), oldest first. Empty for fewer than two."""
-    if len(prices) < 2:
+def sparkline(billed: list[tuple[int, int]], asked: list[tuple[int, int | None]], now: int) -> Markup:
+    """Prices over time, (time, msat) oldest first: what was announced as a line of steps, what was billed as dots.
+
+    Empty where there is too little to draw: fewer than two bills and no change of the announced price.
+    """
+    known = [(at, msat) for at, msat in asked if msat is not None]
+    if len(billed) < 2 and len(known) < 2:
         return Markup("")
-    high = max(msat for _, msat in prices) * 1.15
-    step = 300 / (len(prices) - 1)
-    points = [(round(10 + at * step, 1), round(70 - 60 * msat / high, 1)) for at, (_, msat) in enumerate(prices)]
-    line = " ".join(f"{x},{y}" for x, y in points)
-    dots = "".join(f'<circle cx="{x}" cy="{y}" r="2.2"/>' for x, y in points)
+    high = max(msat for _, msat in billed + known) * 1.15 or 1
+    start = min(at for at, _ in billed + known)
+    span = max(now - start, 1)
+
+    def spot(at: int, msat: int) -> tuple[float, float]:
+        return round(10 + 300 * max(at - start, 0) / span, 1), round(70 - 60 * msat / high, 1)
+
+    line = ""
+    for at, msat in known:
+        x, y = spot(at, msat)
+        line += f"H{x}V{y}" if line else f"M{x} {y}"
+    asked_path = f'<path class="asked" d="{line}H310"/>' if line else ""
+    dots = "".join(f'<circle class="billed" cx="{x}" cy="{y}" r="3"/>' for x, y in (spot(*bill) for bill in billed))
     return Markup(
         f'<svg class="spark" viewBox="0 0 {WIDTH} 76" xmlns="http://www.w3.org/2000/svg" aria-hidden="true">'
-        f'<line x1="10" y1="70" x2="310" y2="70"/><polyline points="{line}"/>{dots}</svg>'
+        f'<line x1="10" y1="70" x2="310" y2="70"/>{asked_path}{dots}</svg>'
     )
 
 

@@ -9,10 +9,10 @@ from markupsafe import Markup
 
 from market.errors import MarketError
 from market.job import Feedback, JobRequest, JobResult
-from market.kinds import FEEDBACK, RECEIPT, result_kinds
+from market.kinds import FEEDBACK, JOB_KINDS, RECEIPT, result_kinds
 from market.media import Media
 from nostr import nip98
-from nostr.event import Event, is_hex
+from nostr.event import Event, InvalidEvent, is_hex
 from nostr.filter import Filter
 from orchestrator.errors import OrchestratorError, RecipeError
 from orchestrator.recipe import from_event
@@ -30,13 +30,13 @@ from web.session import own_url, same_site
 async def job(site: Site, request: web.Request) -> web.StreamResponse:
     job_id = request.match_info["id"]
     events = await _events(site, job_id)
-    asked = next((event for event in events if event.id == job_id), None)
+    asked = next((event for event in events if event.id == job_id), None) or _kept(events, job_id)
     if asked is None:
         raise NotFound("This relay knows no job of that name. It may have been asked elsewhere, or been deleted.")
     provider = asked.first("p") or ""
     service = site.shelf.ordered(asked)
     run = await site.runs.of(job_id)
-    own = _run(run, public=not asked.tagged("encrypted"))
+    own = _run(site, run, public=not asked.tagged("encrypted"))
     story = _story(events, asked, provider)
     if request.path.endswith(".json"):
         return json_response(
@@ -51,13 +51,30 @@ async def job(site: Site, request: web.Request) -> web.StreamResponse:
         "kind": kind_title(asked.kind),
         "raw": orjson.dumps(asked.to_dict(), option=orjson.OPT_INDENT_2).decode(),
         "receipts": _receipts(events),
-        "names": site.shelf.names() | {provider: site.shelf.name(provider)},
-        "graph": Markup(svg(run.recipe)) if run is not None else _graph(site, asked),
-        "others": [] if service is None else [s for s in site.shelf.services(kind=asked.kind) if s is not service][:3],
+        "asked_by": asked.pubkey,
+        "graph": Markup(svg(run.recipe, site.unit)) if run is not None else _graph(site, asked),
+        "begun": {
+            **own,
+            "names": _names(site, events, own),
+            "kinds": _kind_names(),
+            "events": [event.to_dict() for event in {asked.id: asked, **{e.id: e for e in events}}.values()],
+        },
         **own,
         **story,
     }
     return site.answer(request, "job.html", values)
+
+
+def _names(site: Site, events: list[Event], own: dict[str, Any]) -> dict[str, str]:
+    """What people call the keys that show up in this job."""
+    keys = {event.pubkey for event in events} | {event.first("p") or "" for event in events}
+    keys |= {step["provider"] for step in own["steps"]}
+    return {key: site.shelf.name(key) for key in keys if key}
+
+
+def _kind_names() -> dict[int, tuple[str, str]]:
+    """Title and trade of each kind."""
+    return {kind: (known.title, known.trade) for kind, known in JOB_KINDS.items()}
 
 
 async def steps(site: Site, request: web.Request) -> web.StreamResponse:
@@ -65,14 +82,19 @@ async def steps(site: Site, request: web.Request) -> web.StreamResponse:
     job_id = request.match_info["id"]
     run = await site.runs.of(job_id)
     asked = await (await site.runs.journal()).request(job_id) if run is not None else None  # type: ignore[union-attr]
-    return json_response(_run(run, public=asked is not None and not asked.tagged("encrypted")))
+    told = _run(site, run, public=asked is not None and not asked.tagged("encrypted"))
+    return json_response({**told, "names": _names(site, [], told)})
 
 
-def _run(run: Run | None, *, public: bool) -> dict[str, Any]:
+def _run(site: Site, run: Run | None, *, public: bool) -> dict[str, Any]:
     """What of Timmy's journal is shown. An encrypted order shows no artefacts to those who only know its id."""
     if run is None:
         return {"steps": [], "choices": []}
-    return {"steps": run_steps(run, artefacts=public), "choices": choices(run) if public else []}
+    made = run_steps(run, artefacts=public)
+    for step in made:
+        if artefact := step.get("artefact"):
+            artefact["thumb"] = site.thumbs.url(artefact["url"] or "", artefact["mime"] or "")
+    return {"steps": made, "choices": choices(run) if public else []}
 
 
 def _graph(site: Site, asked: Event) -> Markup:
@@ -81,7 +103,7 @@ def _graph(site: Site, asked: Event) -> Markup:
     for event in site.shelf.recipes():
         if event.first("d") in wanted and event.pubkey == asked.first("p"):
             with contextlib.suppress(RecipeError):
-                return Markup(svg(from_event(event)))
+                return Markup(svg(from_event(event), site.unit))
     return Markup("")
 
 
@@ -139,6 +161,15 @@ async def _events(site: Site, job_id: str) -> list[Event]:
     if site.shelf.pool is None:
         raise Unready("The relay is starting.")
     return await site.shelf.pool.fetch(Filter(ids=[job_id]), Filter(tags={"e": [job_id]}, limit=500), timeout=3)
+
+
+def _kept(events: list[Event], job_id: str) -> Event | None:
+    """The request as its seller kept it in the result: the relay forgets requests when they expire."""
+    for event in events:
+        with contextlib.suppress(InvalidEvent):
+            if (text := event.first("request")) and (asked := Event.from_json(text)).id == job_id and asked.verify():
+                return asked
+    return None
 
 
 def _title(asked: Event) -> str:

@@ -1,20 +1,20 @@
-"""The shop window, one service, and the form that orders from it."""
+"""One service, and the form that orders from it."""
 
 import re
 from typing import Any
 
 from aiohttp import web
+from yarl import URL
 
-from market.kinds import ANNOUNCEMENT, JOB_COMPOSITE, JOB_KINDS
+from market.kinds import ANNOUNCEMENT, JOB_COMPOSITE, JOB_KINDS, REVIEW
 from market.review import Review, Verdict
 from nostr import nip19
 from nostr.filter import Filter
-from orchestrator.errors import RecipeError
-from orchestrator.recipe import from_event
 from web.app import Site
 from web.art import sparkline
 from web.errors import NotFound
 from web.shelf import Service
+from web.shop import lines
 
 # Number, title and what to write, for the inputs of each kind.
 ASKS = {
@@ -33,24 +33,6 @@ ASKS = {
 }
 
 
-async def shop(site: Site, request: web.Request) -> web.StreamResponse:
-    number = request.query.get("kind", "")
-    kind = int(number) if number.isascii() and number.isdigit() else None
-    words = request.query.get("q", "")[:100]
-    services = site.shelf.services(kind=kind, words=words)
-    if request.path.endswith(".json"):
-        return site.answer(
-            request, "", {"services": [service.to_json() | {"works": _jobs(site, service)} for service in services]}
-        )
-    values = {"services": services, "kinds": site.shelf.kinds(), "kind": kind, "q": words}
-    return site.answer(request, "shop.html", values, examples=site.settings.examples)
-
-
-def _jobs(site: Site, service: Service) -> list[str]:
-    """The jobs whose results are public, newest first."""
-    return [work.job for work in site.shelf.works(service)]
-
-
 async def service(site: Site, request: web.Request) -> web.StreamResponse:
     pubkey = _pubkey(request.match_info["who"])
     number = request.match_info.get("kind")
@@ -65,20 +47,58 @@ async def service(site: Site, request: web.Request) -> web.StreamResponse:
         found = site.shelf.of(pubkey, int(number), request.query.get("d"))
     if found is None:
         raise NotFound("This service has not announced itself on this relay.")
-    reviews = [_review(site, review, verdict) for review, verdict in site.scores.reviews(pubkey)]
+    answers = await _answers(site, pubkey)
+    reviews = [_review(site, *told, answers.get(told[0].event.id, [])) for told in site.scores.reviews(pubkey)]
     prices = site.shelf.prices(found)
+    asked = site.store.prices(pubkey, found.announcement.d)
     why = found.score.explain() if found.score.jobs or found.score.vouched else []
-    shown = {"reviews": reviews, "prices": prices, "why": why}
+    shown = {"reviews": reviews, "stars": _histogram(reviews), "prices": prices, "asked": asked, "why": why}
     if request.path.endswith(".json"):
         return site.answer(request, "", found.to_json() | shown)
-    values = {"s": found, "works": site.shelf.works(found), "raw": found.announcement.raw.to_dict(), **shown}
+    works = [work for work in site.shelf.works(found) if work.media is not None or work.text]
+    values = {
+        "s": found,
+        "works": works,
+        "grouped": _grouped(reviews),
+        "raw": found.announcement.raw.to_dict(),
+        **shown,
+    }
     others = [one for one in site.shelf.services(kind=found.kind) if one.pubkey != pubkey][:5]
-    return site.answer(request, "service.html", values, others=others, spark=sparkline(prices))
+    return site.answer(request, "service.html", values, others=others, spark=sparkline(prices, asked, site.clock()))
 
 
-def _review(site: Site, review: Review, verdict: Verdict) -> dict[str, Any]:
-    """A review with what of it was found true."""
+def _histogram(reviews: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    """How many paid reviews gave five stars, four, and so on."""
+    return [(stars, sum(r["stars"] == stars and r["paid"] for r in reviews)) for stars in range(5, 0, -1)]
+
+
+def _grouped(reviews: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same words of the same buyer stand once, with how often."""
+    made: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for review in reviews:
+        key = (review["by"], review["stars"], review["text"], review["paid"], review["opinion"])
+        if review["answers"] or key not in made:
+            made[(*key, review["id"]) if review["answers"] else key] = {**review, "times": 1}
+        else:
+            made[key]["times"] += 1
+    return list(made.values())
+
+
+async def _answers(site: Site, seller: str) -> dict[str, list[dict[str, Any]]]:
+    """What a seller answered to reviews, by the review's id: 31117 with the role of the provider."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for event in await site.shelf.ask(Filter(kinds=[REVIEW], authors=[seller], limit=200)):
+        if event.first("role") == "provider" and event.content.strip():
+            about = next((tag[1] for tag in event.tagged("e") if len(tag) > 3 and tag[3] == "review"), "")
+            found.setdefault(about, []).append({"text": event.content[:500], "at": event.created_at})
+    return found
+
+
+def _review(site: Site, review: Review, verdict: Verdict, answers: list[dict[str, Any]]) -> dict[str, Any]:
+    """A review with what of it was found true, and the seller's answers."""
     return {
+        "id": review.event.id,
+        "answers": answers,
         "by": review.author,
         "stars": review.stars,
         "text": review.text[:500],
@@ -118,30 +138,19 @@ async def new(site: Site, request: web.Request) -> web.StreamResponse:
             "output": "",
         },
     }
+    parts = lines(site, seller)
     if request.path.endswith(".json"):
-        return site.answer(request, "", {"service": seller.to_json(), "fields": values["fields"]})
-    values["lines"], values["known"] = _lines(site, seller)
-    return site.answer(request, "new.html", values)
+        return site.answer(request, "", {"service": seller.to_json(), "fields": values["fields"], "lines": parts})
+    known = sum((line["each_msat"] or 0) * line["count"] for line in parts)
+    return site.answer(request, "new.html", values, lines=parts, known=known)
 
 
-def _lines(site: Site, seller: Service) -> tuple[list[dict[str, Any]], int]:
-    """What a composite is made of at today's announced prices, and what that sums up to."""
-    event = next((e for e in site.shelf.recipes() if e.first("d") == seller.recipe and e.pubkey == seller.pubkey), None)
-    if event is None:
-        return [], 0
-    try:
-        made = from_event(event)
-    except RecipeError:
-        return [], 0
-    lines: list[dict[str, Any]] = []
-    for name in made.order:
-        step = made.steps[name]
-        prices = [s.price_msat for s in site.shelf.services(kind=step.kind) if s.price_msat is not None]
-        count = (step.most if step.each else 1) * step.buy
-        lines.append({
-            "name": name, "title": kind_title(step.kind), "count": count, "each_msat": min(prices, default=None),
-        })  # fmt: skip
-    return lines, sum((line["each_msat"] or 0) * line["count"] for line in lines)
+async def choose(site: Site, request: web.Request) -> web.StreamResponse:
+    """Where the box on the first page leads: `?what=` a recipe or kind, `?input=` the words."""
+    what = request.query.get("what", "music-video")
+    if not re.fullmatch(r"[a-z0-9-]{1,64}", what):
+        raise NotFound("There is no such order form.")
+    raise web.HTTPSeeOther(URL(f"/new/{what}").with_query(input=request.query.get("input", "")[:2000]))
 
 
 def _fields_beside_the_input(seller: Service) -> list[dict[str, Any]]:
@@ -196,7 +205,7 @@ def kind_title(kind: int) -> str:
 
 
 ROUTES = (
-    ("GET", "/index.json", shop),
+    ("GET", "/new", choose),
     ("GET", r"/service/{who:[^/.]+}", service),
     ("GET", r"/service/{who:[^/.]+}/{kind:\d+}", service),
     ("GET", r"/new/{what:[a-z0-9-]+}", new),

@@ -8,6 +8,8 @@ from aiohttp import web
 
 from market.kinds import JOB_KINDS
 from nostr import nip98
+from nostr.event import is_hex
+from nostr.filter import Filter
 from relay import information
 from relay.core import STATE, Relay
 from wallet.interface import WalletError
@@ -17,6 +19,7 @@ from web.render import json_response
 from web.session import own_url, same_site
 from web.workshop import Complaint, Knob
 
+REPORT = 1984  # NIP-56
 QUICK = (
     *(f"dvm.{trade}.price" for trade in ("text", "image", "animation", "video", "music", "speech", "feed")),
     "orchestrator.margin",
@@ -112,8 +115,24 @@ async def admin(site: Site, request: web.Request) -> web.StreamResponse:
     if request.path.endswith(".json"):
         shown = {knob.name: knob.value for knob in knobs}
         return site.answer(request, "", values | {"settings": shown})
+    values |= {"parts_of_node": parts, "reports": await _reports(site)}
     quick = sorted((knob for knob in knobs if knob.name in QUICK), key=lambda knob: QUICK.index(knob.name))
     return site.answer(request, "admin.html", values, sections=sections, quick=quick)
+
+
+async def _reports(site: Site) -> list[dict[str, Any]]:
+    """What visitors reported (NIP-56), newest first."""
+    found = []
+    for event in sorted(await site.shelf.ask(Filter(kinds=[REPORT], limit=40)), key=lambda event: -event.created_at):
+        about = next((tag for tag in event.tagged("p") if len(tag) > 1), ("p", ""))
+        what = next((tag for tag in event.tagged("e") if len(tag) > 1 and is_hex(tag[1], 64)), None)
+        if is_hex(about[1], 64):
+            kind = (what if what and len(what) > 2 else about)[2:3]
+            found.append({
+                "by": event.pubkey, "at": event.created_at, "about": about[1], "event": what[1] if what else "",
+                "type": (kind[0] if kind else "other")[:20], "text": event.content[:300],
+            })  # fmt: skip
+    return found
 
 
 async def turn(site: Site, request: web.Request) -> web.StreamResponse:

@@ -16,6 +16,7 @@ from wallet import bolt11, open_wallet
 from wallet.interface import Outcome, Wallet, WalletError
 from web.errors import BadRequest, Forbidden, Unready
 from web.settings import WebSettings
+from web.store import PageStore
 
 log = logging.getLogger("web")
 DAY = 86400
@@ -24,8 +25,9 @@ DAY = 86400
 class Purse:
     """`credits` is True while the wallet is `ledger`. `open()` gives the operator's wallet, or raises Unready."""
 
-    def __init__(self, data: Path, settings: WebSettings, clock: Clock) -> None:
+    def __init__(self, data: Path, settings: WebSettings, clock: Clock, store: PageStore) -> None:
         self._data = data
+        self._store = store
         self._settings = settings
         self._clock = clock
         self._wallets: dict[str, Wallet] = {}
@@ -36,7 +38,9 @@ class Purse:
         self.credits = False
 
     async def start(self) -> None:
-        """Find out, as soon as the wallet answers, whether its units are credits."""
+        """Find out, as soon as the wallet answers, whether its units are credits; remember what was spent today."""
+        self._day = self._clock() // DAY
+        self._spent.update(await self._store.treated_since(self._day * DAY))
         self._starter = asyncio.create_task(self._learn(), name="purse")
 
     async def _learn(self) -> None:
@@ -64,18 +68,25 @@ class Purse:
             return self._wallets[name]
 
     async def treat(self, visitor: str, invoice: str) -> str:
-        """Pay a visitor's bill with the node's credits and return the preimage. Raises Forbidden or BadRequest."""
+        """Pay a visitor's bill with the node's credits and return the preimage; "" while the money is only locked.
+
+        Asked again for the same bill, by the same visitor, it pays nothing and says the preimage once there is one.
+        Raises Forbidden, BadRequest or Unready.
+        """
         if not self.credits:
             raise Forbidden("This node settles in real Lightning: pay the invoice with your own wallet.")
         try:
             bill = bolt11.decode(invoice)
         except ValueError as error:
             raise BadRequest(f"That is not an invoice: {error}") from None
+        if (before := await self._store.treated(bill.payment_hash)) is not None:
+            return await self._proof(visitor, before, bill.payment_hash)
         amount = bill.amount_msat or 0
         left = self.left(visitor)
         if not amount or amount > left * 1000:
             raise Forbidden(f"Guests have {self._settings.guest_credits} credits a day; you have {left} left today.")
         self._spent[visitor] += amount  # before anything is awaited: many requests at once share one allowance
+        await self._store.treat(bill.payment_hash, visitor, amount)
         try:
             result = await (await self.open("guests")).pay_invoice(invoice)
         except (WalletError, Unready) as error:
@@ -83,8 +94,18 @@ class Purse:
             raise Unready(f"The wallet does not answer: {error}") from None
         if result.outcome is Outcome.FAILED:
             self._spent[visitor] -= amount
+            await self._store.forget_treat(bill.payment_hash)
             raise BadRequest(f"The wallet did not pay: {result.detail or result.code}")
         return result.preimage or ""
+
+    async def _proof(self, visitor: str, payer: str, payment_hash: str) -> str:
+        if visitor != payer:
+            raise Forbidden("Somebody else has paid this bill.")
+        try:
+            known = await (await self.open("guests")).lookup_payment(payment_hash)
+        except WalletError as error:
+            raise Unready(f"The wallet does not answer: {error}") from None
+        return known.preimage or ""
 
     def left(self, visitor: str) -> int:
         """Credits that this key may still spend today."""

@@ -20,14 +20,15 @@ from web.graph import svg
 from web.market import kind_title
 from web.render import json_response
 from web.session import same_site
+from web.shop import drawing, parsed
 
 LONGEST = 32_768
 UNTRIED = 0.9  # chance of a try at a seller without history
 
 
 async def index(site: Site, request: web.Request) -> web.StreamResponse:
-    recipes = []
-    for event in site.shelf.recipes():
+    recipes, events = [], [event for event in site.shelf.recipes() if parsed(event) is not None]
+    for event in events:
         sellers = site.shelf.by_recipe(event.first("d") or "")
         recipes.append({
             "address": event.address,
@@ -35,11 +36,15 @@ async def index(site: Site, request: web.Request) -> web.StreamResponse:
             "title": event.first("title") or event.first("d") or "untitled",
             "author": event.pubkey,
             "kinds": event.values("k"),
+            "buys": [kind_title(int(k)) for k in event.values("k") if k.isascii() and k.isdigit() and len(k) < 6],
             "about": _about(event),
             "sellers": len(sellers),
             "price_msat": min((s.price_msat for s in sellers if s.price_msat is not None), default=None),
         })  # fmt: skip
-    return site.answer(request, "recipes.html", {"recipes": recipes})
+    if request.path.endswith(".json"):
+        return json_response({"recipes": recipes})
+    shown = [{**told, "drawn": drawing(event)} for told, event in zip(recipes, events, strict=True)]
+    return site.answer(request, "recipes.html", {"recipes": shown})
 
 
 async def recipe(site: Site, request: web.Request) -> web.StreamResponse:
@@ -73,13 +78,25 @@ async def recipe(site: Site, request: web.Request) -> web.StreamResponse:
         "steps": steps,
         "sellers": site.shelf.by_recipe(made.d),
         "source": orjson.dumps(orjson.loads(made.dumps()), option=orjson.OPT_INDENT_2).decode(),
-        "forked_from": next((tag[1] for tag in event.tagged("a") if "fork" in tag), None),
+        "naddr": _naddr(event),
+        **_origin(site, event),
     }
     if request.path.endswith(".json"):
         return json_response({"event": event.to_dict(), "recipe": orjson.loads(made.dumps()), "steps": steps})
     values["margins"] = margins
     values["total_msat"] = sum((step["cheapest"] or 0) * step["count"] for step in steps)
-    return site.answer(request, "recipe.html", values, graph=Markup(svg(made)))
+    return site.answer(request, "recipe.html", values, graph=Markup(svg(made, site.unit)))
+
+
+def _origin(site: Site, event: Event) -> dict[str, Any]:
+    """Which recipe this one was forked from, with its page where this relay has it."""
+    address = next((tag[1] for tag in event.tagged("a") if "fork" in tag), None)
+    origin = site.shelf.recipe(address) if address else None
+    return {
+        "forked_from": address,
+        "forked_href": f"/recipe/{_naddr(origin)}" if origin is not None else "",
+        "forked_title": origin.first("title") if origin is not None else "",
+    }
 
 
 def _margins(site: Site, recipe: Recipe) -> list[dict[str, Any]]:
@@ -93,7 +110,9 @@ def _margins(site: Site, recipe: Recipe) -> list[dict[str, Any]]:
         foreign = best is None or best.pubkey not in site.scores.own  # our own workers give the money back
         price = best.price_msat if best is not None and best.price_msat is not None else step.max_msat
         count = step.most if step.each else 1
-        lines.append(Line(name, step.kind, count, price, chance, step.tries, step.buy, foreign, recipe.dispensable(name)))
+        lines.append(
+            Line(name, step.kind, count, price, chance, step.tries, step.buy, foreign, recipe.dispensable(name))
+        )
     runs = simulate(lines, Rules(), recipe.d)
     expected, chance = expectation(lines)
     made = []
@@ -112,6 +131,8 @@ def _margins(site: Site, recipe: Recipe) -> list[dict[str, Any]]:
 async def edit(site: Site, request: web.Request) -> web.StreamResponse:
     """A new recipe, or a fork of the one in `?from=`."""
     source, parent = EXAMPLE, None
+    if request.path.endswith(".json"):
+        return json_response({"example": orjson.loads(EXAMPLE), "kinds": sorted(JOB_KINDS)})
     if "from" in request.query:
         event = await _find(site, request.query["from"])
         source = orjson.dumps(orjson.loads(event.content), option=orjson.OPT_INDENT_2).decode()
@@ -134,7 +155,7 @@ async def check(site: Site, request: web.Request) -> web.StreamResponse:
     return json_response(
         {
             "problems": [],
-            "graph": svg(made),
+            "graph": svg(made, site.unit),
             "canonical": made.dumps(),
             "kinds": sorted({step.kind for step in made.steps.values()}),
         }

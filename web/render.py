@@ -9,6 +9,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 import orjson
 from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from nostr import nip19
 from wallet.msat import show
@@ -25,23 +26,33 @@ from web.art import pattern
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".json": "application/json",
-         ".txt": "text/plain"}  # fmt: skip
+         ".txt": "text/plain", ".woff2": "font/woff2", ".webp": "image/webp"}  # fmt: skip
+PACKED = {".woff2", ".webp"}  # compressed as they are
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    raw: bytes
+    packed: bytes  # gzip; empty where that makes nothing smaller
+    mime: str
 
 
 class Static:
-    """The files under `static/`, hashed, compressed once, immutable for the browser."""
+    """The files under `static/`, hashed, compressed once, immutable for the browser.
+
+    `css/style.css` is made of the sheets beside it, in the order of their names: one request, several files to read.
+    """
 
     def __init__(self, root: Path = STATIC) -> None:
-        self._files: dict[str, tuple[bytes, bytes, str]] = {}
-        self._hashes: dict[str, str] = {}
-        for path in sorted(root.rglob("*")):
-            if path.is_file() and path.suffix in TYPES:
-                raw = path.read_bytes()
-                name = path.relative_to(root).as_posix()
-                self._files[name] = (raw, gzip.compress(raw, 9, mtime=0), TYPES[path.suffix])
+        found = {
+            path.relative_to(root).as_posix(): path.read_bytes()
+            for path in sorted(root.rglob("*"))
+            if path.suffix in TYPES
+        }
+        found["css/style.css"] = b"\n".join(raw for name, raw in found.items() if name.startswith("css/"))
+        self._files = {name: _asset(name, raw) for name, raw in found.items()}
         # One hash for all: an island imports its neighbours by relative URL, and must get the same generation.
-        everything = hashlib.sha256(b"".join(name.encode() + raw for name, (raw, _, _) in self._files.items()))
-        self.version = everything.hexdigest()[:12]
+        self.version = hashlib.sha256(b"".join(name.encode() + raw for name, raw in found.items())).hexdigest()[:12]
 
     def url(self, name: str) -> str:
         if name not in self._files:
@@ -49,21 +60,24 @@ class Static:
         return f"/static/{self.version}/{name}"
 
     async def serve(self, request: web.Request) -> web.Response:
-        found = self._files.get(request.match_info["name"])
-        if found is None:
+        asset = self._files.get(request.match_info["name"])
+        if asset is None:
             raise web.HTTPNotFound
-        raw, packed, kind = found
         fresh = request.match_info["version"] == self.version
         headers = {
             "Cache-Control": "public, max-age=31536000, immutable" if fresh else "no-cache",
             "X-Content-Type-Options": "nosniff",
             "Vary": "Accept-Encoding",
+            "Content-Type": f"{asset.mime}; charset=utf-8" if asset.packed else asset.mime,
         }
-        if "gzip" in request.headers.get("Accept-Encoding", ""):
-            return web.Response(
-                body=packed, content_type=kind, charset="utf-8", headers=headers | {"Content-Encoding": "gzip"}
-            )
-        return web.Response(body=raw, content_type=kind, charset="utf-8", headers=headers)
+        if asset.packed and "gzip" in request.headers.get("Accept-Encoding", ""):
+            return web.Response(body=asset.packed, headers=headers | {"Content-Encoding": "gzip"})
+        return web.Response(body=asset.raw, headers=headers)
+
+
+def _asset(name: str, raw: bytes) -> Asset:
+    ending = Path(name).suffix
+    return Asset(raw, b"" if ending in PACKED else gzip.compress(raw, 9, mtime=0), TYPES[ending])
 
 
 class Renderer:
@@ -85,8 +99,10 @@ class Renderer:
             npub=nip19.npub,
             short=short,
             safe_url=safe_url,
-            pretty=pretty,
             host=host,
+            middle=middle,
+            spell=spell,
+            clock=clock,
         )
 
     def page(
@@ -177,5 +193,17 @@ def host(url: str) -> str:
     return urlsplit(url).netloc or url
 
 
-def pretty(value: Any) -> str:
-    return str(escape(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()))
+def middle(text: str) -> str:
+    """A long key by its ends."""
+    return text if len(text) < 24 else f"{text[:10]}…{text[-6:]}"
+
+
+def spell(seconds: float) -> str:
+    """A stretch of time as people say it: `40 s`, `2 min`, `3 h`."""
+    whole = round(seconds)
+    return f"{whole} s" if whole < 100 else f"{round(whole / 60)} min" if whole < 6000 else f"{round(whole / 3600)} h"
+
+
+def clock(seconds: float) -> str:
+    """The length of a film or song: `0:32`."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"

@@ -41,16 +41,20 @@ WORKS = 24  # recent works kept per seller
 PRICES = 60  # bills kept per seller
 MOST = 3000  # entries of each kind: strangers can sign with as many keys as they like
 LONGEST = 32_768  # characters of an announcement or recipe that is shown
+PriceNote = Callable[[str, str, int, int | None], None]  # seller, d, time, msat
 RESULTS = tuple(result_kind(kind) for kind in JOB_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A public result: its file, or the beginning of its text."""
+    """A public result: its file, or the beginning of its text; what was asked for, how long it took, what it cost."""
 
     event: Event
     media: Media | None
     text: str
+    words: str
+    seconds: int | None
+    msat: int | None
 
     @property
     def job(self) -> str:
@@ -157,8 +161,10 @@ class Service:
 class Shelf:
     """`start` it with the relay's URL; then ask. Every answer is from memory. `score` says how good a seller is."""
 
-    def __init__(self, score: Callable[[str, int], Score], clock: Clock = system_clock) -> None:
-        self._score, self._clock = score, clock
+    def __init__(
+        self, score: Callable[[str, int], Score], clock: Clock = system_clock, note_price: PriceNote = lambda *_: None
+    ) -> None:
+        self._score, self._clock, self._note_price = score, clock, note_price
         self._announcements: dict[tuple[str, str], Announcement] = {}
         self._withdrawn: dict[str, int] = {}
         self._names: dict[str, tuple[int, str]] = {}
@@ -170,10 +176,12 @@ class Shelf:
         self._task: asyncio.Task[None] | None = None
         self.pool: Pool | None = None
 
-    async def start(self, url: str) -> None:
+    async def start(self, url: str) -> Pool:
+        """Become a client of this relay, and give the connection to whoever needs it too."""
         self.pool = Pool([url])
         await self.pool.__aenter__()
         self._task = asyncio.create_task(self._follow(self.pool), name="shelf")
+        return self.pool
 
     async def close(self) -> None:
         if self._task is not None:
@@ -194,14 +202,20 @@ class Shelf:
             with contextlib.suppress(MarketError):
                 self.take(event)
 
-    async def look(self, *filters: Filter) -> None:
-        """Ask the relay now: whoever has just published sees it, even if the subscription has not brought it yet."""
+    async def ask(self, *filters: Filter) -> list[Event]:
+        """Stored events, from the relay itself; nothing where it does not answer."""
         if self.pool is None:
-            return
-        with contextlib.suppress(NostrError, TimeoutError):
-            for event in await self.pool.fetch(*filters, timeout=2):
-                with contextlib.suppress(MarketError):
-                    self.take(event)
+            return []
+        try:
+            return await self.pool.fetch(*filters, timeout=2)
+        except (NostrError, TimeoutError):
+            return []
+
+    async def look(self, *filters: Filter) -> None:
+        """Take what the relay has now: whoever has just published sees it, even if the subscription lags."""
+        for event in await self.ask(*filters):
+            with contextlib.suppress(MarketError):
+                self.take(event)
 
     def take(self, event: Event) -> None:
         """File one event. Order does not matter; older versions never replace newer ones."""
@@ -212,6 +226,7 @@ class Shelf:
             before = self._announcements.get((event.pubkey, made.d))
             if before is None or before.created_at <= made.created_at:
                 self._announcements[event.pubkey, made.d] = made
+                self._note_price(event.pubkey, made.d, made.created_at, made.price_msat)
             if len(self._announcements) > MOST:  # whoever has not been seen for the longest time goes
                 del self._announcements[min(self._announcements, key=lambda who: self._seen.get(who[0], 0))]
         elif event.kind == HEARTBEAT:
@@ -242,18 +257,21 @@ class Shelf:
 
     def _take_result(self, event: Event) -> None:
         request = _request(event)
-        key = (event.pubkey, event.kind - 1000, _recipe_of(request))
+        kind = event.kind - 1000
+        key = (event.pubkey, kind, _recipe_of(request) if kind == JOB_COMPOSITE else "")
         self._saw(event.pubkey, event.created_at)
         asked = request.get("created_at")
-        if isinstance(asked, int) and 0 <= event.created_at - asked < 86400:
-            self._times[key].append(event.created_at - asked)
+        took = event.created_at - asked if isinstance(asked, int) and 0 <= event.created_at - asked < 86400 else None
+        if took is not None:
+            self._times[key].append(took)
         result = JobResult.parse(event)
         if result.amount_msat:
             self._price(key, result.request_id, event.created_at, result.amount_msat)
         if not event.tagged("encrypted"):
             media = result.urls[0] if result.urls else None
             slim = replace(event, content="", tags=tuple(tag for tag in event.tags if tag[:1] in (("e",), ("p",))))
-            self._works[key].append(Work(slim, media, "" if media else excerpt(result.content)))
+            text = "" if media else excerpt(result.content)
+            self._works[key].append(Work(slim, media, text, _words_of(request), took, result.amount_msat))
 
     def _price(self, key: tuple[str, int, str], job: str, at: int, msat: int) -> None:
         known = self._prices[key]
@@ -333,6 +351,10 @@ class Shelf:
         standing = [e for e in self._recipes.values() if self._withdrawn.get(e.address, -1) < e.created_at]
         return sorted(standing, key=lambda event: (event.first("title") or "").lower())
 
+    def recipe_of(self, service: Service) -> Event | None:
+        """The recipe that a composite is made by."""
+        return self._recipes.get(f"{RECIPE}:{service.pubkey}:{service.recipe}") if service.recipe else None
+
     def recipe(self, address: str) -> Event | None:
         return self._recipes.get(address)
 
@@ -381,6 +403,15 @@ def _request(result: Event) -> dict[str, Any]:
     return request if isinstance(request, dict) else {}
 
 
+def _words_of(request: dict[str, Any]) -> str:
+    """The first text that was given with a request."""
+    tags = request.get("tags")
+    for tag in tags if isinstance(tags, list) else []:
+        if isinstance(tag, list) and len(tag) > 1 and tag[0] == "i" and (len(tag) < 3 or tag[2] == "text"):
+            return " ".join(str(tag[1])[:300].split())
+    return ""
+
+
 def _recipe_of(request: dict[str, Any]) -> str:
     """Which recipe a composite was ordered by; "" for everything else."""
     tags = request.get("tags")
@@ -388,7 +419,12 @@ def _recipe_of(request: dict[str, Any]) -> str:
 
 
 def _recipe_tag(tags: Iterable[Any]) -> str:
+    """By its `recipe` parameter, else by the announcement that the request names: its `d` is the recipe's."""
+    named = ""
     for tag in tags:
-        if isinstance(tag, list | tuple) and len(tag) > 2 and tuple(tag[:2]) == ("param", "recipe"):
-            return str(tag[2])
-    return ""
+        if isinstance(tag, list | tuple) and len(tag) > 1 and all(isinstance(value, str) for value in tag[:3]):
+            if len(tag) > 2 and tuple(tag[:2]) == ("param", "recipe"):
+                return str(tag[2])
+            if tag[0] == "a" and tag[1].startswith(f"{ANNOUNCEMENT}:"):
+                named = tag[1].split(":", 2)[-1]
+    return named

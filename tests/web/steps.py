@@ -1,8 +1,11 @@
 """What several tests of the page do: order and pay, act as a remote signer."""
 
 import asyncio
+import io
 import json
 from typing import Any
+
+from PIL import Image, ImageDraw
 
 from nostr import nip44
 from nostr.filter import Filter
@@ -10,9 +13,13 @@ from nostr.key import SecretKey
 from nostr.pool import Pool
 
 
-async def order(page: Any, what: str, words: str, *, private: bool = False) -> str:
-    """Order as whoever is signed in, or as a guest, and pay with the node's credits; gives the job's id."""
-    await page.goto(f"/new/{what}")
+async def order(page: Any, what: str, words: str, *, private: bool = False, here: bool = False) -> str:
+    """Order as whoever is signed in, or as a guest, and pay with the node's credits; gives the job's id.
+
+    `here`: the page is the order's form already, with whatever was filled in.
+    """
+    if not here:
+        await page.goto(f"/new/{what}")
     await page.fill("#input", words)
     if private:
         await page.click("text=Limits and privacy")
@@ -81,3 +88,21 @@ class Bunker:
     async def _say(self, client: str, answer: dict[str, str]) -> None:
         text = nip44.encrypt(self._key, client, json.dumps(answer))
         await self._pool.publish(self._key.sign(kind=24133, content=text, tags=[["p", client]]))
+
+
+async def bid_dearly(pool: Pool, *, kind: int, name: str) -> SecretKey:
+    """A second seller of a kind, alive and dear: somebody to compare with."""
+    key = SecretKey.generate()
+    about = json.dumps({"name": name, "about": "By hand, in oil.", "amount": "50"})
+    await pool.publish(key.sign(kind=31990, content=about, tags=[["d", "old"], ["k", str(kind)]]))
+    await pool.publish(key.sign(kind=11998, tags=[["d", "old"], ["status", "ready"]]))
+    return key
+
+
+def png() -> bytes:
+    """A small picture with something in it."""
+    picture = Image.new("RGB", (320, 240), "navy")
+    ImageDraw.Draw(picture).ellipse((80, 40, 240, 200), fill="gold")
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()

@@ -1,8 +1,9 @@
-"""The page in a real browser against a real node: buy, watch, work, operate, break the connection, attack."""
+"""The page in a real browser against a real node: a film is bought and watched, then every page is looked at."""
 
 import asyncio
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,13 @@ import pytest
 
 from nostr.key import SecretKey
 from nostr.pool import Pool
-from tests.web.conftest import SHOTS
-from tests.web.steps import order
-from tests.whole import Node, until
-from wallet import WalletError, open_wallet
+from tests.web.steps import bid_dearly, order
+from tests.whole import Node
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 AXE = (Path(__file__).parent / "axe.min.js").read_text()
+SHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
 PAGES = [
     "/",
     "/new/5100",
@@ -32,212 +32,79 @@ PAGES = [
 ]
 
 
-async def test_a_guest_buys_an_image_and_reviews_it(page: Any, node: Node) -> None:
-    job = await order(page, "5100", "a fox in the snow")
-    await page.wait_for_selector("#result img", timeout=60_000)
-    assert await page.evaluate("document.querySelector('#result img').naturalWidth") > 200
-    assert await page.inner_text("#state") == "Delivered"
-    await page.click("label[for=s5]")
-    await page.fill("#say", "A fine fox")
-    await page.click("text=Publish the review")
-    await page.wait_for_selector("text=You said")
-    assert node.get(f"/job/{job}.json")["state"] == "Delivered"
-    await page.goto("/me")
-    await page.wait_for_selector("text=a fox in the snow")
-
-
-async def test_a_guest_buys_a_music_video_and_watches_it(page: Any) -> None:
-    await order(page, "music-video", "a lighthouse in a storm, hopeful")
-    await page.wait_for_selector("#steps li", timeout=60_000)
-    await page.wait_for_selector(".overall progress", timeout=20_000)
-    await page.wait_for_selector("#made li", timeout=120_000)  # the story, long before the film
-    assert await page.locator(".graph svg g.done").count() >= 1
-    assert await page.locator("#steps >> text=Scribe").count() >= 1  # sellers by name
+async def test_a_guest_buys_a_music_video_and_watches_it(page: Any, node: Node) -> None:
+    async with Pool([node.relay]) as pool:
+        await bid_dearly(pool, kind=5100, name="Old Master")
+    await page.goto("/new/music-video")
+    await page.fill("#p-seconds", "8")
+    job = await order(page, "music-video", "a lighthouse in a storm, hopeful", here=True)
+    await page.wait_for_selector(".graph .step.done", timeout=60_000)  # the story, long before the film
+    assert await page.locator(".graph .step.paid text.note >> text=paid 5 credits").count() == 1
+    assert await page.locator(".money li").count() >= 2
+    await page.wait_for_selector("#made li", timeout=60_000)
+    await page.wait_for_selector(".graph .step .shot[href^='/thumb/']", timeout=120_000)  # a picture inside the graph
+    assert "Scribe" in await page.locator("#steps").text_content()  # sellers by name
     await page.wait_for_selector("#result video", timeout=280_000)
     await page.evaluate("window.film = document.querySelector('#result video'); film.muted = true; film.play()")
-    await page.wait_for_function("() => film.currentTime > 1", timeout=20_000)
-    assert await page.evaluate("film.duration") >= 20
-    await page.evaluate("film.currentTime = film.duration - 1")
+    await page.wait_for_function("() => film.currentTime > 0.5", timeout=20_000)
+    assert await page.evaluate("film.duration") >= 7
+    await page.evaluate("film.currentTime = film.duration - 0.5")
     await page.wait_for_function("() => film.ended", timeout=20_000)
     await page.wait_for_selector("#audit .badge.good", timeout=20_000)
     assert await page.locator("#audit .badge.bad").count() == 0
-    assert await page.locator("#choices details").count() >= 5
+    kept = await page.inner_text(".money li.kept")
+    assert "Timmy keeps" in kept and re.search(r"[1-9]", kept)
+
+    choices = {choice["step"]: choice for choice in node.get(f"/job/{job}/steps.json")["choices"]}
+    painters = choices["frame 1"]
+    assert not painters["alone"] and painters["winner"] == "Timmy Pictures"
+    assert {row[0] for row in painters["rows"]} == {"Timmy Pictures", "Old Master"}
+    await page.locator("#choices summary >> text=frame 1").click()
+    assert await page.locator("#choices td >> text=Old Master").first.is_visible()
+
+    await page.click("label[for=s5]")  # the money was locked: its preimage was asked for when the film had come
+    await page.fill("#say", "A fine film")
+    await page.click("text=Publish the review")
+    await page.wait_for_selector("text=with proof of payment", timeout=20_000)
 
 
-async def test_an_extension_signs_and_webln_pays(browser: Any, node: Node) -> None:
-    key = SecretKey.generate()
-    context = await browser.new_context(base_url=node.base)
-
-    async def sign(template: dict[str, Any]) -> dict[str, Any]:
-        made = key.sign(
-            kind=template["kind"], content=template["content"], tags=template["tags"], created_at=template["created_at"]
-        )
-        return made.to_dict()
-
-    await context.expose_function("_sign", sign)
-    await context.expose_function("_pay", lambda invoice: node.timmy("wallet", "pay", invoice))
-    await context.add_init_script(
-        f"window.nostr = {{ getPublicKey: async () => '{key.public}', signEvent: (e) => window._sign(e) }};"
-        "window.webln = { enable: async () => {}, sendPayment: (invoice) => window._pay(invoice) };"
-    )
-    page = await context.new_page()
-    await page.goto("/new/5250")
-    await page.click("#who button")
-    await page.click("text=Browser extension")
-    await page.wait_for_selector("#who >> text=Extension")
-    await page.fill("#input", "Good evening, sailors.")
-    await page.click("#order button[type=submit]")
-    await page.wait_for_url("**/job/*")
-    await page.get_by_role("button", name="Pay with your browser's wallet").click(timeout=20_000)
-    await page.wait_for_selector("#result audio", timeout=60_000)
-    job = page.url.rsplit("/", 1)[1]
-    assert node.get(f"/job/{job}.json")["events"]
-    request = next(event for event in node.get(f"/job/{job}.json")["events"] if event["id"] == job)
-    assert request["pubkey"] == key.public
-    await context.close()
-
-
-async def test_a_person_announces_claims_delivers_while_the_buyer_watches(
-    browser: Any, node: Node, tmp_path: Path
-) -> None:
-    buyer = SecretKey.generate()
-    worker = await (await browser.new_context(base_url=node.base)).new_page()
-    await worker.goto("/inbox")
-    await worker.click("text=Look around as a guest")
-    await worker.fill("#name", "Ada")
-    await worker.fill("#about", "Drawings by hand")
-    await worker.get_by_role("button", name="Announce", exact=True).click()
-    await worker.wait_for_selector("text=Announced.")
-    person = await worker.evaluate("JSON.stringify(sessionStorage)")
-    assert "timmy.guest" in person
-    until(lambda: [s for s in node.get("/index.json")["services"] if s["name"] == "Ada" and s["alive"]])
-    ada = next(s["pubkey"] for s in node.get("/index.json")["services"] if s["name"] == "Ada")
-
-    async with Pool([node.relay]) as pool:
-        task = buyer.sign(
-            kind=5820,
-            tags=[["i", "Draw a lighthouse", "text"], ["param", "title", "A drawing"], ["bid", "50000"], ["p", ada]],
-        )
-        assert all(ok.accepted for ok in (await pool.publish(task)).values())
-        watcher = await (await browser.new_context(base_url=node.base)).new_page()
-        await watcher.goto(f"/job/{task.id}")
-        await worker.wait_for_selector("text=A drawing")
-        await worker.get_by_role("button", name="Take it").click()
-        await watcher.wait_for_selector("text=Taken by a person.", timeout=10_000)
-        await worker.wait_for_selector("[role=timer]")
-        drawing = tmp_path / "drawing.png"
-        drawing.write_bytes(png())
-        await worker.set_input_files("input[type=file]", str(drawing))
-        await worker.get_by_role("button", name="Deliver").click()
-        await watcher.wait_for_selector("#result img", timeout=15_000)
-        await worker.wait_for_selector("text=delivered")
-
-
-async def test_the_operator_makes_and_revokes_a_connection(page: Any, node: Node) -> None:
+async def test_every_page_looks_right_on_every_screen(page: Any, node: Node) -> None:
+    """One visit a page: no serious fault by axe in light and dark, nothing sideways on phones, and its screenshots."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
     await page.goto(node.timmy("link").strip())
-    await page.wait_for_url("**/wallet")
-    await page.click("text=New connection")
-    await page.fill("#name", "phone")
-    await page.get_by_role("button", name="Make it").click()
-    uri = await page.inner_text("#uri")
-    assert uri.startswith("nostr+walletconnect://")
-    async with open_wallet(uri) as wallet:
-        assert await wallet.balance() >= 0
-    await page.click("text=Done")
-    page.on("dialog", lambda dialog: dialog.accept())
-    await page.click("[data-revoke=phone]")
-    await page.wait_for_selector("[data-revoke=phone]", state="detached")
-    with pytest.raises(WalletError):
-        async with open_wallet(uri) as wallet, asyncio.timeout(10):
-            await wallet.balance()
-    for path_ in ("/admin", "/relay", "/wallet"):
-        await page.goto(path_)
-        assert await page.locator("h1").count() == 1
-
-
-async def test_visitors_do_not_see_the_operators_pages(page: Any, node: Node) -> None:
-    for path in ("/wallet", "/admin"):
-        answer = await page.request.get(path)
-        assert answer.status == 403
-    answer = await page.request.post("/wallet/connections", data='{"action":"create","name":"x"}')
-    assert answer.status == 403
-
-
-async def test_a_job_page_survives_the_relays_death(page: Any, node: Node) -> None:
-    await page.goto("/new/5820")
-    await page.fill("#input", "Count the stars")
-    await page.click("#order button[type=submit]")
-    await page.wait_for_url("**/job/*")
-    await page.wait_for_selector("#state")
-    before = node.pid("relay")
-    port = node.base.rsplit(":", 1)[1]
-    node.kill("relay")
-    await page.wait_for_selector("text=The connection to the relay is gone", timeout=10_000)
-    until(lambda: node.pid("relay") not in (0, before), 20)
-    assert node.base.endswith(port)
-    await page.wait_for_selector("text=The connection to the relay is gone", state="detached", timeout=40_000)
-    assert await page.locator("text=Asked").count() >= 1
-
-
-HOSTILE = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>{{7*7}}'
-
-
-async def test_hostile_words_in_every_field_stay_words(browser: Any, node: Node) -> None:
-    key = SecretKey.generate()
-    params = {HOSTILE: {"values": [HOSTILE]}, "ok": {"description": HOSTILE, "values": [HOSTILE], "default": HOSTILE}}
-    words = dict.fromkeys(("name", "about", "amount", "engine", "model"), HOSTILE)
-    words |= {"picture": "javascript:window.hacked=1", "nip90Params": params}
-    offer = key.sign(kind=31990, content=json.dumps(words), tags=[["d", HOSTILE], ["k", "5100"], ["t", HOSTILE]])
-    beat = key.sign(kind=11998, tags=[["d", HOSTILE], ["status", "ready"]])
-    asked = key.sign(kind=5100, tags=[["i", HOSTILE, "text"], ["p", key.public]])
-    told = key.sign(
-        kind=7000,
-        content=HOSTILE,
-        tags=[
-            ["e", asked.id],
-            ["p", key.public],
-            ["status", "processing", HOSTILE],
-            ["step", HOSTILE, "0", HOSTILE, HOSTILE, "1", "0.5"],
-        ],
-    )
-    given = key.sign(
-        kind=6100,
-        content="javascript:window.hacked=1",
-        tags=[
-            ["e", asked.id],
-            ["p", key.public],
-            ["imeta", "url javascript:window.hacked=1", "m image/png"],
-            ["request", asked.to_json().decode()],
-        ],
-    )
-    review = key.sign(kind=31117, content=HOSTILE, tags=[["d", asked.id], ["p", key.public], ["rating", "5"]])
-    recipe = key.sign(kind=35990, content=HOSTILE, tags=[["d", HOSTILE], ["title", HOSTILE], ["k", HOSTILE]])
-    async with Pool([node.relay]) as pool:
-        for event in (offer, beat, asked, told, given, review, recipe):
-            assert all(ok.accepted for ok in (await pool.publish(event)).values()), event.kind
-    context = await browser.new_context(base_url=node.base)
-    page = await context.new_page()
-    for path in (
-        "/",
-        f"/service/{key.public}/5100",
-        f"/new/5100?to={key.public}",
-        f"/job/{asked.id}",
-        "/recipes",
-        "/?q=" + HOSTILE,
-    ):
+    for path, name in everywhere(node).items():
+        tall = 1240 if name in ("job", "shop") else 900
+        await page.set_viewport_size({"width": 1280, "height": tall})
         await page.goto(path)
-        await page.wait_for_timeout(700)
-        assert await page.evaluate("window.hacked") is None, path
-        text = await page.inner_text("body")
-        assert "49" not in text or "{{7*7}}" in text
-        links = await page.evaluate(
-            "[...document.querySelectorAll('a[href],[src]')]"
-            ".map((e) => e.getAttribute('href') || e.getAttribute('src'))"
-        )
-        assert not [link for link in links if re.match(r"\s*(javascript|data|vbscript):", link or "")], path
-    async with Pool([node.relay]) as pool:  # leave the shelf as it was for the tests after this one
-        await pool.publish(key.sign(kind=5, tags=[["a", f"31990:{key.public}:{HOSTILE}"], ["e", recipe.id]]))
-    await context.close()
+        await settled(page)
+        for scheme in ("light", "dark"):
+            await page.emulate_media(color_scheme=scheme)
+            found = await page.evaluate(f"{AXE}; axe.run(document, {{resultTypes: ['violations']}})")
+            serious = [
+                (fault["id"], [place["target"] for place in fault["nodes"]][:3])
+                for fault in found["violations"]
+                if fault["impact"] in ("serious", "critical")
+            ]
+            assert not serious, (path, scheme, serious)
+            await shoot(page, f"{name}-desktop-{scheme}")
+        await page.emulate_media(color_scheme="light")
+        for width in (390, 360):
+            await page.set_viewport_size({"width": width, "height": 900})
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+            if width == 390:
+                await shoot(page, f"{name}-phone-light")
+
+
+async def settled(page: Any) -> None:
+    """Until the pictures in sight are there and the islands have had their say."""
+    await page.wait_for_load_state("networkidle")
+    await page.evaluate("document.fonts.ready")
+
+
+async def shoot(page: Any, name: str) -> None:
+    shot = await page.screenshot(type="jpeg", quality=70)
+    assert len(shot) > 5000
+    (SHOTS / f"{name}.jpg").write_bytes(shot)
 
 
 def everywhere(node: Node) -> dict[str, str]:
@@ -245,36 +112,9 @@ def everywhere(node: Node) -> dict[str, str]:
     services = node.get("/index.json")["services"]
     pages = {path: path.strip("/").replace("/", "-") or "shop" for path in (*PAGES, "/wallet", "/admin")}
     pages[next(r["href"] for r in node.get("/recipes.json")["recipes"] if r["title"] == "Music video")] = "recipe"
-    pages[next(s["href"] for s in services if s["kind"] == 5100)] = "service"
-    works = [job for s in services if s["recipe"] == "music-video" for job in s["works"]]
-    works += [job for s in services if s["kind"] == 5100 for job in s["works"]]
-    return pages | {f"/job/{job}": "job" for job in works[:1]}
-
-
-async def test_no_page_has_a_serious_accessibility_fault(page: Any, node: Node) -> None:
-    await page.goto(node.timmy("link").strip())
-    for path in everywhere(node):
-        await page.goto(path)
-        await page.wait_for_timeout(400)
-        for scheme in ("light", "dark"):
-            await page.emulate_media(color_scheme=scheme)
-            found = await page.evaluate(f"{AXE}; axe.run(document, {{resultTypes: ['violations']}})")
-            serious = [
-                (v["id"], [n["target"] for n in v["nodes"]][:3])
-                for v in found["violations"]
-                if v["impact"] in ("serious", "critical")
-            ]
-            assert not serious, (path, scheme, serious)
-
-
-async def test_no_page_scrolls_sideways_on_a_phone(page: Any, node: Node) -> None:
-    await page.goto(node.timmy("link").strip())
-    for width in (360, 390):
-        await page.set_viewport_size({"width": width, "height": 844})
-        for path in everywhere(node):
-            await page.goto(path)
-            await page.wait_for_timeout(150)
-            assert await page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+    pages[next(s["href"] for s in services if s["kind"] == 5100 and s["works"])] = "service"
+    films = [job for s in services if s["recipe"] == "music-video" for job in s["works"]]
+    return pages | {f"/job/{films[0]}": "job", "/job/" + "0" * 64: "error"}
 
 
 async def test_pages_read_without_javascript(browser: Any, node: Node) -> None:
@@ -283,49 +123,168 @@ async def test_pages_read_without_javascript(browser: Any, node: Node) -> None:
     for path in PAGES:
         answer = await page.goto(path)
         assert answer.status == 200, path
-        assert await page.locator("h1").count() >= 1
+        assert await page.locator("h1").count() == 1
+    await page.goto("/")
+    await page.check("[name=what][value=illustrated-story]", force=True)
+    await page.fill("#prompt", "a hedgehog")
+    await page.click("text=Get a quote")
+    assert "/new/illustrated-story" in page.url and await page.input_value("#input") == "a hedgehog"
+    await page.goto("/?q=songsmith")
+    await page.click("#shelf h3 a")
+    assert await page.inner_text("h1") == "Songsmith"
+    film = next(path for path, name in everywhere(node).items() if name == "job")
+    await page.goto(film)
+    assert await page.locator("video[poster^='/thumb/']").count() == 1
+    assert "Delivered" in await page.inner_text("main") and await page.locator("td >> text=cut").count() == 1
     await context.close()
 
 
-async def test_the_first_page_is_quick(page: Any) -> None:
+async def test_the_keyboard_reaches_everything(page: Any) -> None:
     await page.goto("/")
-    await page.goto("about:blank")
-    await page.goto("/", wait_until="load")
-    await page.wait_for_timeout(300)
-    paint = await page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-    assert paint < 1500  # far above the aim of 300 ms: the machines that run this are shared
+    await page.keyboard.press("j")
+    first = await page.evaluate("document.activeElement.textContent")
+    await page.keyboard.press("j")
+    assert await page.evaluate("document.activeElement.textContent") != first
+    await page.keyboard.press("k")
+    assert await page.evaluate("document.activeElement.textContent") == first
+    await page.keyboard.press("/")
+    assert await page.evaluate("document.activeElement.id") == "q"
+    await page.keyboard.type("songsmith")
+    assert await page.locator("#shelf > li:visible").count() == 1
+    await page.keyboard.press("Tab")  # leaves the field; letters are keys again
+    await page.keyboard.press("?")
+    assert await page.get_by_role("dialog", name="Keys").is_visible()
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("n")
+    await page.wait_for_url("**/new/music-video")
 
 
-async def test_screenshots_of_every_page(browser: Any, node: Node) -> None:
-    """Writes docs/screenshots/: every page, on a desk light and dark, on a phone. A job needs one that was bought."""
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    pages = everywhere(node)
-    for size, width in (("desktop", 1280), ("phone", 390)):
-        for scheme in ("light", "dark") if size == "desktop" else ("light",):
-            context = await browser.new_context(
-                base_url=node.base, viewport={"width": width, "height": 900}, color_scheme=scheme
+async def test_the_first_page_is_quick_light_and_still(page: Any, node: Node) -> None:
+    """Aims, on a quiet machine: painted in 300 ms, 150 KB with samples and typefaces, nothing moves.
+
+    The bound on time is double the aim, or more where the server's own share shows how busy this machine is.
+    """
+    await page.goto("/")
+    await settled(page)
+    cdp = await page.context.new_cdp_session(page)
+    await cdp.send("Network.clearBrowserCache")
+    await page.add_init_script(
+        "window.moved = 0; new PerformanceObserver((list) => list.getEntries().forEach((e) => { moved += e.value }))"
+        ".observe({type: 'layout-shift', buffered: true})"
+    )
+    tries = []
+    for _ in range(3):
+        await page.goto("about:blank")
+        await page.goto("/", wait_until="load")
+        await page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+        tries.append(
+            await page.evaluate(
+                "[performance.getEntriesByName('first-contentful-paint')[0].startTime,"
+                " performance.getEntriesByType('navigation')[0].responseEnd]"
             )
-            page = await context.new_page()
-            await page.goto(node.timmy("link").strip())
-            for path, name in pages.items():
-                await page.set_viewport_size({"width": width, "height": 1240 if name in ("job", "shop") else 900})
+        )
+        if len(tries) == 1:
+            await settled(page)
+            weights = await page.evaluate(
+                "Object.fromEntries([...performance.getEntriesByType('navigation'),"
+                " ...performance.getEntriesByType('resource')].map((e) => [e.name, e.transferSize]))"
+            )
+            assert 40_000 < sum(weights.values()) < 150_000, weights
+            assert await page.evaluate("moved") < 0.05
+    paint, answered = min(tries)
+    assert paint < max(600, 6 * answered), tries
+
+
+async def test_an_event_is_on_the_page_in_a_moment(page: Any, node: Node) -> None:
+    """Two tenths of a second after the relay's receiving it is the aim; the bound is the median of five, doubled."""
+    seller, buyer = SecretKey.generate(), SecretKey.generate()
+    asked = buyer.sign(kind=5820, tags=[["i", "Count the stars", "text"], ["p", seller.public]])
+    took = []
+    async with Pool([node.relay]) as pool:
+        await pool.publish(asked)
+        await page.goto(f"/job/{asked.id}")
+        await settled(page)
+        for number in range(5):
+            note = f"star {number} of many"
+            await page.evaluate(
+                f"void (window.shown = new Promise((done) => new MutationObserver(() => "
+                f"document.body.innerText.includes('{note}') && done(Date.now()))"
+                f".observe(document.body, {{subtree: true, childList: true, characterData: true}})))"
+            )
+            tags = [["e", asked.id], ["p", buyer.public], ["status", "processing", note]]
+            said = seller.sign(kind=7000, content="", tags=tags)
+            start = time.time()
+            await pool.publish(said)
+            took.append(await page.evaluate("window.shown") / 1000 - start)
+            await asyncio.sleep(0.05)
+    assert sorted(took)[2] < 0.4, took
+
+
+HOSTILE = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>{{7*7}}'
+CORPUS = [
+    HOSTILE,
+    "javascript:window.hacked=1",
+    "<svg onload=window.hacked=1><animate onbegin=window.hacked=1>",
+    "\u202egnp.exe \u2066\u2067 \u200f" * 20,
+    "N" * 20_000,
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467" * 800 + "\u0301" * 2000,
+    "</textarea></template></script><base href=//evil.example><iframe srcdoc='<script>top.hacked=1</script>'>",
+]
+
+
+def attack(words: str) -> tuple[SecretKey, list[Any], str]:
+    """A seller, everything it says about itself and a job of its own with `words` in every field, and the job's id."""
+    key = SecretKey.generate()
+    params = {words: {"values": [words]}, "ok": {"description": words, "values": [words], "default": words}}
+    about = dict.fromkeys(("name", "about", "amount", "engine", "model"), words)
+    about |= {"picture": words, "nip90Params": params}
+    offer = key.sign(kind=31990, content=json.dumps(about), tags=[["d", words[:200]], ["k", "5100"], ["t", words]])
+    beat = key.sign(kind=11998, tags=[["d", words[:200]], ["status", "ready"]])
+    asked = key.sign(kind=5100, tags=[["i", words, "text"], ["p", key.public]])
+    named = [["e", asked.id], ["p", key.public]]
+    steps = [["step", words, "0", words, words, "1", "0.5"], ["step", "song", "0", "accepted", key.public, words]]
+    told = key.sign(kind=7000, content=words, tags=[*named, ["status", "processing", words], *steps])
+    bad = ["imeta", "url javascript:window.hacked=1", "m image/png", f"alt {words}"]
+    far = ["imeta", f"url https://evil.example/{words[:40]}.svg", "m image/svg+xml"]
+    given = key.sign(kind=6100, content="javascript:window.hacked=1",
+                     tags=[*named, bad, far, ["request", asked.to_json().decode()]])  # fmt: skip
+    review = key.sign(kind=31117, content=words, tags=[["d", asked.id], ["p", key.public], ["rating", "5"]])
+    report = key.sign(kind=1984, content=words, tags=[["p", key.public, words], ["e", asked.id, words]])
+    task = key.sign(kind=5820, tags=[["i", words, "text"], ["i", words, "url"], ["param", "title", words]])
+    profile = key.sign(kind=0, content=json.dumps({"name": words}))
+    recipe = key.sign(kind=35990, content=words, tags=[["d", words[:200]], ["title", words], ["k", words]])
+    return key, [profile, offer, beat, asked, told, given, review, report, task, recipe], asked.id
+
+
+async def test_hostile_words_in_every_field_stay_words(browser: Any, node: Node) -> None:
+    context = await browser.new_context(base_url=node.base, viewport={"width": 390, "height": 800})
+    page = await context.new_page()
+    foreign: list[str] = []
+    page.on("request", lambda request: foreign.append(request.url) if "evil.example" in request.url else None)
+    await page.goto(node.timmy("link").strip())
+    async with Pool([node.relay]) as pool:
+        for words in CORPUS:
+            key, events, job = attack(words)
+            for event in events:
+                await pool.publish(event)  # what the relay itself refuses (too long) can't hurt the page
+            paths = [f"/job/{job}", f"/service/{key.public}/5100", f"/new/5100?to={key.public}"]
+            if words is HOSTILE:
+                paths += ["/recipes", f"/?q={HOSTILE}", "/admin"]
+            for path in (*paths, "/", "/inbox"):
                 await page.goto(path)
-                await page.wait_for_timeout(1500 if name in ("job", "shop") else 600)
-                assert await page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
-                shot = await page.screenshot(type="jpeg", quality=66)
-                assert len(shot) > 5000
-                (SHOTS / f"{name}-{size}-{scheme}.jpg").write_bytes(shot)
-            await context.close()
-
-
-def png() -> bytes:
-    """A small picture with something in it."""
-    import io
-
-    from PIL import Image, ImageDraw
-
-    picture = Image.new("RGB", (320, 240), "navy")
-    ImageDraw.Draw(picture).ellipse((80, 40, 240, 200), fill="gold")
-    out = io.BytesIO()
-    picture.save(out, "PNG")
-    return out.getvalue()
+                await page.wait_for_load_state("networkidle")
+                assert await page.evaluate("window.hacked") is None, (path, words[:40])
+                assert "49" not in await page.evaluate("document.title"), path
+                wide = await page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= 390, (path, words[:40], wide)
+                links = await page.evaluate(
+                    "[...document.querySelectorAll('a[href],[src],base,iframe')]"
+                    ".map((e) => e.getAttribute('href') || e.getAttribute('src') || e.tagName)"
+                )
+                bad = [x for x in links if re.match(r"\s*(javascript|data|vbscript):|BASE|IFRAME", x or "")]
+                assert not bad, (path, bad)
+            # leave the shelf as it was for the tests after this one
+            gone = [["a", event.address] for event in events if event.kind in (31990, 35990)]
+            await pool.publish(key.sign(kind=5, tags=[*gone, *(["e", event.id] for event in events)]))
+    assert not foreign, "nothing is fetched from a stranger's host before the visitor says so"
+    await context.close()

@@ -98,11 +98,13 @@ def test_each_trade_has_a_drawing_that_stays_the_same(kind: int) -> None:
     assert len(list(ElementTree.fromstring(drawn).iter())) > 4
 
 
-def test_prices_are_drawn_from_two_on() -> None:
-    assert str(sparkline([(1, 5)])) == ""
-    points = ElementTree.fromstring(str(sparkline([(1, 5), (2, 10), (3, 5)])))[1].get("points") or ""
-    heights = [float(pair.split(",")[1]) for pair in points.split()]
+def test_prices_are_drawn_once_there_is_something_to_compare() -> None:
+    assert str(sparkline([(1, 5)], [(0, 5)], 9)) == ""
+    drawn = ElementTree.fromstring(str(sparkline([(1, 5), (2, 10), (3, 5)], [], 9)))
+    heights = [float(dot.get("cy", "")) for dot in drawn.iter() if dot.get("class") == "billed"]
     assert heights[0] == heights[2] > heights[1]
+    steps = str(sparkline([], [(0, 5000), (50, None), (100, 9000)], 200))
+    assert 'class="asked" d="M10.0' in steps and "H160.0V" in steps  # it rose in the middle of the time shown
 
 
 def test_nothing_in_the_books_is_not_free() -> None:

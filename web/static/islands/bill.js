@@ -1,27 +1,37 @@
 // A bill and the ways to pay it: the node's credits, the browser's wallet (WebLN), a connected one (NIP-47), QR, copy.
 import { spendable, spent } from "./budget.js";
-import { connect, connected, pay as payByConnection } from "./nwc.js";
+import { sha256 } from "./bytes.js";
+import { connect, connected, pay as payByConnection, preimageOf } from "./nwc.js";
 import { amount, node, now, tags } from "./relay.js";
-import { copy, html, Qr, useEffect, useState } from "./ui.js";
+import { copy, html, Qr, spell, useEffect, useState } from "./ui.js";
 import { who } from "./who.js";
+import { titleOf } from "./work.js";
 
 const PAID = "timmy.paid.";
+const keep = (id, proof) => sessionStorage.setItem(PAID + id, JSON.stringify(proof));
 
-/** What this browser knows of a payment: {preimage, msat}. It proves the purchase in a review. */
+/** What this browser knows of a payment: {msat, invoice, way, preimage}. The preimage proves the purchase in a review. */
 export const proofOf = (id) => JSON.parse(sessionStorage.getItem(PAID + id) || "null");
 
-export async function digest(data) {
-  const hash = await crypto.subtle.digest("SHA-256", typeof data === "string" ? new TextEncoder().encode(data) : data);
-  return [...new Uint8Array(hash)].map((b) => b.toString(16).padStart(2, "0")).join("");
+/** The same, once the job is over: money that was only locked has its preimage when the seller took it. */
+export async function settledProof(id) {
+  const proof = proofOf(id);
+  if (!proof || proof.preimage) return proof;
+  const ask = { credits: () => byCredits(proof.invoice, id), nwc: () => preimageOf(proof.invoice) }[proof.way];
+  const preimage = ask ? await ask().catch(() => "") : ""; // without an answer the review says that it has no proof
+  if (preimage) keep(id, { ...proof, preimage });
+  return proofOf(id);
 }
 
 async function byCredits(invoice, id) {
   const me = await who();
   const body = JSON.stringify({ invoice, job: id });
   const proof = await me.sign({
-    kind: 27235, created_at: now(), content: "", tags: [["u", `${location.origin}/pay`], ["method", "POST"], ["payload", await digest(body)]],
+    kind: 27235, created_at: now(), content: "",
+    tags: [["u", `${location.origin}/pay`], ["method", "POST"], ["payload", await sha256(body)]],
   });
-  const answer = await fetch("/pay", { method: "POST", body, headers: { "Content-Type": "application/json", Authorization: `Nostr ${btoa(JSON.stringify(proof))}` } });
+  const headers = { "Content-Type": "application/json", Authorization: `Nostr ${btoa(JSON.stringify(proof))}` };
+  const answer = await fetch("/pay", { method: "POST", body, headers });
   const value = await answer.json();
   if (!answer.ok) throw new Error(value.error);
   return value.preimage;
@@ -34,11 +44,13 @@ async function byWebln(invoice) {
 
 function Lines({ bill, total }) {
   const lines = tags(bill, "line");
-  const quote = tags(bill, "quote")[0];
-  return html`<table class="small lines"><tbody>${lines.map(([, name, kind, cost]) => html`
-      <tr><td>${name}</td><td class="soft">kind ${kind}</td><td class="n">${amount(Number(cost))}</td></tr>`)}
-    <tr><td><b>Total</b></td><td class="soft">${quote?.[3] ? `at most ${Math.ceil(quote[3] / 60)} min` : ""}</td><td class="n"><b class="price">${amount(total)}</b></td></tr></tbody></table>
-    ${quote?.[2] ? html`<p class="small soft">Good until ${new Date(quote[2] * 1000).toLocaleTimeString()}.</p>` : null}`;
+  const [, , until, seconds] = tags(bill, "quote")[0] ?? [];
+  if (!lines.length && !until) return null;
+  const cost = (msat) => amount(Math.round(Number(msat) / 100) * 100);
+  return html`<table class="small"><tbody>${lines.map(([, name, kind, msat]) => html`
+      <tr><td>${name}</td><td class="soft">${titleOf(kind)}</td><td class="n">${cost(msat)}</td></tr>`)}
+    <tr><td><b>Together</b></td><td class="soft">${seconds ? `at most ${spell(Number(seconds))}` : ""}</td><td class="n"><span class="price">${amount(total)}</span></td></tr></tbody></table>
+    ${until ? html`<p class="small soft">Good until ${new Date(until * 1000).toLocaleTimeString()}.</p>` : null}`;
 }
 
 export function Bill({ bill, id, announced, onPaid }) {
@@ -49,17 +61,22 @@ export function Bill({ bill, id, announced, onPaid }) {
   const [uri, setUri] = useState("");
   const [left, setLeft] = useState(null);
   useEffect(() => {
-    if (node.guestCredits) who().then((me) => me && fetch(`/pay/${me.pubkey}.json`)).then((answer) => answer?.ok && answer.json()).then((found) => found && setLeft(found.left)).catch(() => {});
+    const ask = async () => {
+      const me = await who();
+      const answer = me && (await fetch(`/pay/${me.pubkey}.json`).catch(() => null));
+      if (answer?.ok) setLeft((await answer.json()).left);
+    };
+    if (node.guestCredits) ask();
   }, []);
-  const attempt = (name, work) => async () => {
-    setBusy(name);
+  const attempt = (way, work) => async () => {
+    setBusy(way);
     setFault("");
     try {
       if (total > spendable()) throw new Error(`This is beyond the budget you set for today (${amount(Math.max(0, spendable()))} left). Raise it under “My jobs”.`);
       const preimage = await work();
-      if (preimage) sessionStorage.setItem(PAID + id, JSON.stringify({ preimage, msat: total }));
+      keep(id, { way, invoice, msat: total, preimage });
       spent(id, total);
-      onPaid(name);
+      onPaid(way);
     } catch (error) { setFault(error.message); }
     setBusy("");
   };
@@ -67,15 +84,15 @@ export function Bill({ bill, id, announced, onPaid }) {
   return html`<section class="panel" aria-labelledby="pay"><h2 id="pay">Pay ${amount(total)}</h2>
     ${announced && total > announced ? html`<p class="note bad">The seller announced ${amount(announced)} and now asks for more.</p>` : null}
     <${Lines} bill=${bill} total=${total} />
-    <p class="small">If it cannot be delivered, or you cancel before the work starts, the money comes back to you.</p>
+    <p class="small soft">If it cannot be delivered, or you cancel before the work starts, the money comes back to you.</p>
     <div class="row">
       ${node.credits && node.guestCredits ? html`<button onClick=${attempt("credits", () => byCredits(invoice, id))} disabled=${busy}>Pay with this node's credits</button>` : null}
       ${window.webln ? html`<button onClick=${attempt("webln", () => byWebln(invoice))} disabled=${busy}>Pay with your browser's wallet</button>` : null}
       ${connected() ? html`<button onClick=${attempt("nwc", byConnection)} disabled=${busy}>Pay with your connected wallet</button>` : null}
       ${left === null ? null : html`<span class="small soft">${left} of today's ${node.guestCredits} free credits left</span>`}
     </div>
-    <details><summary>Other ways: QR code, invoice, connect a wallet</summary>
-      <div class="row"><a href=${`lightning:${invoice}`}><${Qr} text=${invoice.toUpperCase()} label="Lightning invoice" /></a>
+    <details open=${!node.credits && !window.webln && !connected()}><summary>${node.credits ? "Other ways: QR code, invoice, connect a wallet" : "QR code, invoice, connect a wallet"}</summary>
+      <div class="row"><a href=${`lightning:${invoice}`} aria-label="Open in a Lightning wallet"><${Qr} text=${invoice.toUpperCase()} label="Lightning invoice" /></a>
         <div class="grow"><p class="bolt" tabindex="0">${invoice}</p><button class="plain small" onClick=${(e) => copy(invoice, e.target)}>Copy the invoice</button></div></div>
       ${connected() ? null : html`<div class="field"><label for="nwc">Wallet connection <span class="soft">(NWC; give it a budget, it stays in this tab)</span></label>
         <div class="row"><input class="grow" id="nwc" placeholder="nostr+walletconnect://…" autocomplete="off" onInput=${(e) => setUri(e.target.value)} />

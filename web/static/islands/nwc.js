@@ -1,4 +1,5 @@
 // Pay through the visitor's own wallet by Nostr Wallet Connect (NIP-47). The connection string stays in this tab.
+import { unhex } from "./bytes.js";
 import { now } from "./relay.js";
 import { lib } from "./who.js";
 
@@ -16,13 +17,16 @@ export function connect(text) {
 /** Pays once; resolves with the preimage. A missing answer is an unknown outcome, and says so. */
 export const pay = async (invoice) => (await call("pay_invoice", { invoice }, "Your wallet has not answered. The payment may still go through: do not pay again before you have looked.")).preimage;
 
+/** The preimage of a bill that was paid before; "" while the money is only locked. */
+export const preimageOf = async (invoice) => (connected() ? (await call("lookup_invoice", { invoice }, "Your wallet has not answered.")).preimage ?? "" : "");
+
 /** An invoice of the connected wallet. */
 export const makeInvoice = async (msat, description) => (await call("make_invoice", { amount: msat, description }, "Your wallet has not answered: no invoice was made.")).invoice;
 
 async function call(method, params, late) {
   const uri = new URL(sessionStorage.getItem(STORE));
   const service = uri.host || uri.pathname.replace(/\//g, "");
-  const secret = Uint8Array.from(uri.searchParams.get("secret").match(/../g), (pair) => parseInt(pair, 16));
+  const secret = unhex(uri.searchParams.get("secret"));
   const relays = uri.searchParams.getAll("relay");
   const { SimplePool, finalizeEvent, getPublicKey, nip44 } = await lib();
   const key = nip44.getConversationKey(secret, service);

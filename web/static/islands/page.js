@@ -49,16 +49,24 @@ async function openDialog(me) {
   dialog.showModal();
 }
 
+document.addEventListener("click", async (event) => {
+  const { dataset } = event.target.closest("[data-report]") ?? {};
+  if (dataset) (await import("./report.js")).openReport(dataset);
+});
+
 const keys = { "/": "search", n: "new", j: "next", k: "previous", "?": "help" };
-let at = -1;
 
 function move(step) {
   const cards = [...document.querySelectorAll("[data-item]")];
-  if (!cards.length) return;
-  cards[at]?.classList.remove("selected");
-  at = Math.min(Math.max(at + step, 0), cards.length - 1);
-  cards[at].classList.add("selected");
-  (cards[at].querySelector("a") ?? cards[at]).focus();
+  const shown = cards.filter((card) => !card.hidden);
+  if (!shown.length) return;
+  const before = shown.findIndex((card) => card.contains(document.activeElement) || card.classList.contains("selected"));
+  for (const card of cards) card.classList.remove("selected");
+  const next = shown[Math.min(Math.max(before + step, 0), shown.length - 1)];
+  next.classList.add("selected");
+  const focus = next.querySelector("h3 a, a, button, input") ?? next;
+  if (focus === next) next.tabIndex = -1;
+  focus.focus();
 }
 
 function help() {

@@ -1,5 +1,6 @@
 // After the job: the receipts and their audit, and what the buyer says of the seller, bound to the payment.
-import { digest, proofOf } from "./bill.js";
+import { proofOf, settledProof } from "./bill.js";
+import { sha256, unhex } from "./bytes.js";
 import { amount, node, now, relay, tag, tags } from "./relay.js";
 import { html, useEffect, useState } from "./ui.js";
 import { name } from "./work.js";
@@ -7,20 +8,19 @@ import { name } from "./work.js";
 /** A review (31117) and its mirror (1985), with the tags that bind it to the payment where this browser made it. */
 async function reviewEvents(me, job, stars, text) {
   const provider = job.results[0]?.pubkey ?? job.feedback[0]?.pubkey;
-  const proof = proofOf(job.request.id);
+  const proof = await settledProof(job.request.id);
   const result = job.results[0]?.id;
   const receipt = job.results[0] && tag(job.results[0], "receipt");
-  const sha256 = job.results[0] && tag(job.results[0], "x");
+  const file = job.results[0] && tag(job.results[0], "x");
   const list = [["d", job.request.id], ["e", job.request.id, node.relay, "request"], ...(result ? [["e", result, node.relay, "result"]] : []),
     ...(receipt ? [["e", receipt, node.relay, "receipt"]] : []), ["p", provider], ["k", String(job.request.kind)], ["rating", String(stars)], ["role", "customer"],
     ...(result || stars > 2 ? [] : [["grounds", "undelivered"]])];
   if (proof?.preimage) {
-    const hash = await digest(Uint8Array.from(proof.preimage.match(/../g), (pair) => parseInt(pair, 16)));
-    list.push(["payment_hash", hash], ["amount", String(proof.msat)]);
+    list.push(["payment_hash", await sha256(unhex(proof.preimage))], ["amount", String(proof.msat)]);
     // The bill of an encrypted job is secret: its preimage would prove nothing and link the payment to the job.
     if (!tags(job.request, "encrypted").length) list.push(["preimage", proof.preimage]);
   }
-  if (sha256) list.push(["x", sha256]);
+  if (file) list.push(["x", file]);
   const review = await me.sign({ kind: 31117, created_at: now(), content: text, tags: [...list, ["alt", `Review of a job of kind ${job.request.kind}: ${stars} of 5`]] });
   const label = stars >= 3 ? "service-quality" : proof ? "dispute" : "warning";
   const mirror = await me.sign({
@@ -32,10 +32,13 @@ async function reviewEvents(me, job, stars, text) {
 
 export function Review({ job, me }) {
   const [state, setState] = useState("");
-  const mine = job.reviews.find((event) => event.pubkey === me?.pubkey);
-  const others = job.reviews.filter((event) => event.pubkey !== me?.pubkey);
+  const reviews = job.reviews.filter((event) => (tag(event, "role") ?? "customer") === "customer" && event.pubkey === job.request?.pubkey);
+  const mine = reviews.find((event) => event.pubkey === me?.pubkey);
+  const others = reviews.filter((event) => event.pubkey !== me?.pubkey);
+  const answers = job.reviews.filter((event) => tag(event, "role") === "provider" && event.pubkey === (job.results[0] ?? job.feedback[0])?.pubkey);
   if (mine || others.length) return html`${[mine, ...others].filter(Boolean).map((event) => html`<section class="panel"><h3>${event === mine ? "You said" : "The buyer said"}</h3>
-    <p><b class="price">${"★".repeat(Number(tag(event, "rating")) || 0)}</b> ${event.content} ${tag(event, "preimage") ? html`<span class="badge good">with proof of payment</span>` : null}</p></section>`)}`;
+    <p><span class="stars-shown" role="img" aria-label=${`${tag(event, "rating")} of 5 stars`}>${"★".repeat(Math.min(5, Number(tag(event, "rating")) || 0))}</span> ${event.content.slice(0, 500)} ${tag(event, "preimage") ? html`<span class="badge good">with proof of payment</span>` : null}</p>
+    ${answers.map((answer) => html`<blockquote class="answer"><p>${answer.content.slice(0, 500)}</p><p class="soft small">the seller answers</p></blockquote>`)}</section>`)}`;
   if (!job.over || !me || me.pubkey !== job.request?.pubkey || !(job.results.length || job.feedback.length)) return null;
   const send = async (event) => {
     event.preventDefault();
@@ -70,12 +73,12 @@ export function Audit({ job, id }) {
   const branch = (step, found) => {
     const worst = found.some((line) => line.verdict === "red") ? "red" : found.every((line) => line.verdict === "green") ? "green" : "grey";
     const paid = found.find((line) => line.what === "amount");
-    return html`<details><summary><span class=${`badge ${good(worst)}`}>${marks[worst]} ${worst}</span> <b>${step.replace(/\[(\d+)\]/, (_, i) => (i === "0" ? "" : ` ${Number(i) + 1}`)) || "the whole"}</b> <span class="soft small">${found.length} claims${paid ? `, ${paid.detail.replace(/^(\d+) msat$/, (_, n) => amount(Number(n)))}` : ""}</span></summary>
+    return html`<details><summary><span class=${`badge ${good(worst)}`}>${marks[worst]} <span class="hidden">${worst}</span></span> <b>${step.replace(/\[(\d+)\]/, (_, i) => ` ${Number(i) + 1}`) || "the whole"}</b> <span class="soft small">${found.length} claims${paid ? `, ${paid.detail.replace(/^(\d+) msat$/, (_, n) => amount(Number(n)))}` : ""}</span></summary>
       <table class="small"><tbody>${found.map((line) => html`<tr><td><span class=${`badge ${good(line.verdict)}`}>${marks[line.verdict]} <span class="hidden">${line.verdict}</span></span></td><td>${line.what}</td><td class="soft">${line.detail}</td></tr>`)}</tbody></table></details>`;
   };
   return html`<section class="panel" id="audit"><h3>Receipts, audited</h3>
-    <p>${wrong ? html`<span class="badge bad">${wrong} false</span>` : html`<span class="badge good">nothing false</span>`} <span class="small soft">${lines.length} claims checked against bills, results and files that their authors signed.</span></p>
-    <div class="tree">${branch("", branches.get("") ?? [])}<div class="branch">${[...branches].filter(([step]) => step).map(([step, found]) => branch(step, found))}</div></div></section>`;
+    <p>${wrong ? html`<span class="badge bad">✗ ${wrong} false</span>` : html`<span class="badge good">✓ nothing false</span>`} <span class="small soft">${lines.length} claims checked against bills, results and files that their authors signed.</span></p>
+    <details open=${wrong > 0}><summary>Receipt by receipt</summary><div class="tree">${branch("", branches.get("") ?? [])}<div class="branch">${[...branches].filter(([step]) => step).map(([step, found]) => branch(step, found))}</div></div></details></section>`;
 }
 
 /** Who was paid what, straight from the receipts: for composites of other nodes, too. */

@@ -1,14 +1,12 @@
 // Who the visitor is. Signing happens in an extension (NIP-07), in a remote signer (NIP-46), or with a throw-away key that
 // lives in this tab's session storage. There is no field for an nsec.
-
+import { hex, unhex } from "./bytes.js";
 import { node } from "./relay.js";
 
 const LOGIN = "timmy.login", GUEST = "timmy.guest";
 let nostr = null, current = null;
 
 export const lib = async () => (nostr ??= await import("../vendor/nostr.js"));
-const hex = (bytes) => [...bytes].map((b) => b.toString(16).padStart(2, "0")).join("");
-const bytes = (text) => Uint8Array.from(text.match(/../g), (pair) => parseInt(pair, 16));
 const read = (store, key) => JSON.parse(store.getItem(key) || "null");
 
 /** The signer in use: {kind, pubkey, sign(template), encrypt(pubkey, text), decrypt(pubkey, text)}; null for a visitor. */
@@ -78,7 +76,7 @@ export function signOut() {
 
 async function guest() {
   const { generateSecretKey, getPublicKey, finalizeEvent, nip44 } = await lib();
-  const secret = sessionStorage.getItem(GUEST) ? bytes(sessionStorage.getItem(GUEST)) : generateSecretKey();
+  const secret = sessionStorage.getItem(GUEST) ? unhex(sessionStorage.getItem(GUEST)) : generateSecretKey();
   sessionStorage.setItem(GUEST, hex(secret));
   const key = (pubkey) => nip44.getConversationKey(secret, pubkey);
   return {
@@ -102,7 +100,7 @@ async function fromExtension() {
 
 async function fromBunker({ secret, pointer }, first = false) {
   const { nip46 } = await lib();
-  const bunker = nip46.BunkerSigner.fromBunker(bytes(secret), pointer, { onauth: (url) => window.open(url, "_blank", "noopener") });
+  const bunker = nip46.BunkerSigner.fromBunker(unhex(secret), pointer, { onauth: (url) => window.open(url, "_blank", "noopener") });
   if (first) await bunker.connect({ name: node.name });
   return wrapBunker(bunker);
 }
