@@ -56,6 +56,7 @@ class Wish:
     encrypt: bool = False
     output: str | None = None
     seconds: int | None = None
+    besides: tuple[str, ...] = ()  # public keys that are not hired: a crew does not hire itself
 
     @property
     def title(self) -> str:
@@ -156,7 +157,8 @@ def choose_offer(shop: Shop, wish: Wish) -> tuple[Offer, tuple[Factors, ...]]:
 def matching(directory: Directory, wish: Wish) -> list[Offer]:
     """The offers of this kind, or of this recipe, by the seller that was named."""
     kind = as_kind(wish.what)
-    found = directory.offers(kind if kind is not None else JOB_COMPOSITE)
+    known = directory.offers(kind if kind is not None else JOB_COMPOSITE)
+    found = [offer for offer in known if offer.provider not in wish.besides]
     if kind is None:
         found = [offer for offer in found if slug(wish.what) in (offer.announcement.d, slug(offer.name))]
         if not found:

@@ -220,10 +220,25 @@ class Desk:
             spend = await self._send(dict(row), key, meant, max_sat, approve)
         return await self.status(spend.job, wait=wait)
 
-    async def known(self, key: str, asked: Mapping[str, Any]) -> str | None:
-        """The job that was ordered under this key, if one was."""
+    async def start(
+        self, wish: Wish, key: str, max_sat: int, *, approve: Approve | None = None, wait: float = 0
+    ) -> dict[str, Any]:
+        """Quote and order at once. The key stands for the wish: with it again, nothing more is bought."""
+        asked = {"what": wish.what, "inputs": list(wish.inputs), "params": dict(wish.params), "max_sat": max_sat}
         spend = await (await self._base()).purse.known(key, asked)
-        return spend.job if spend else None
+        if spend is not None:
+            return await self.status(spend.job, wait=wait)
+        quote = await self.quote(replace(wish, max_msat=max_sat * 1000))
+        return await self.order(quote["quote_id"], key, max_sat=max_sat, approve=approve, wait=wait, asked=asked)
+
+    async def hire(self, wish: Wish, key: str, max_sat: int) -> tuple[Purchase, JobResult]:
+        """Order and wait for the end, however long it takes. NotDone with the reason where nothing was delivered."""
+        job = (await self.start(wish, key, max_sat))["job_id"]
+        while not (said := await self.status(job, wait=LONGEST_WAIT))["over"]:
+            pass
+        if not said["delivered"]:
+            raise NotDone(said["reason"] or said["state"])
+        return await self.result(job)
 
     async def _send(
         self, row: dict[str, Any], key: str, asked: dict[str, Any], max_sat: int | None, approve: Approve | None

@@ -81,15 +81,6 @@ def build(desk: Desk, *, ask_user: bool = False) -> MCPServer[None]:
 
         return approve
 
-    async def at_once(wish: Wish, key: str, max_sat: int, ctx: Context, wait: int) -> dict[str, Any]:
-        """Quote and order in one call; the key stands for the wish, so a retry needs no quote."""
-        asked = {"what": wish.what, "inputs": list(wish.inputs), "params": dict(wish.params), "max_sat": max_sat}
-        job = await desk.known(key, asked)
-        if job is not None:
-            return await desk.status(job, wait=wait)
-        quote = await desk.quote(wish)
-        return await desk.order(quote["quote_id"], key, max_sat=max_sat, approve=approver(ctx), wait=wait, asked=asked)
-
     @server.tool(annotations=LOOKS)
     async def find_services(
         query: Annotated[str, Field(description="Words or a kind number: image, 5100, voice, judge. Empty: all.")] = "",
@@ -136,7 +127,9 @@ def build(desk: Desk, *, ask_user: bool = False) -> MCPServer[None]:
         wait: Wait = 10,
     ) -> dict[str, Any]:
         """Order a composite: its seller hires machines and people for the steps, and gives receipts for all."""
-        return await _tried(at_once(Wish(recipe, (), _texts(inputs)), idempotency_key, max_sat, ctx, wait))
+        return await _tried(
+            desk.start(Wish(recipe, (), _texts(inputs)), idempotency_key, max_sat, approve=approver(ctx), wait=wait)
+        )
 
     @server.tool(annotations=SPENDS)
     async def hire_person(
@@ -155,7 +148,7 @@ def build(desk: Desk, *, ask_user: bool = False) -> MCPServer[None]:
         """Give a task to a person who is there to work. They see pay and deadline first; you pay before they begin."""
         params = {"title": title, "form": form, "accept": accept}
         wish = Wish("5820", tuple(inputs), _texts({k: v for k, v in params.items() if v}), seconds=int(hours * 3600))
-        return await _tried(at_once(wish, idempotency_key, max_sat, ctx, wait))
+        return await _tried(desk.start(wish, idempotency_key, max_sat, approve=approver(ctx), wait=wait))
 
     @server.tool(annotations=LOOKS)
     async def job_status(job_id: Job, wait: Wait = 0) -> dict[str, Any]:
