@@ -21,6 +21,8 @@ class FlatDepth:
         self.picture = ImageOps.fit(picture.convert("RGB"), (self.sheet_w, self.sheet_h), Image.Resampling.LANCZOS)
         self.depth = _depth(self.picture)
 
+    focus: tuple[float, float] | None = None  # nothing is known about what is in the picture
+
     def frame(self, t: float) -> Image.Image:
         """The picture at t seconds."""
         zoom, pan_x, pan_y = self.move.at(min(1.0, t / max(self.seconds, 0.01)))

@@ -34,6 +34,7 @@ class _Plate:
     motion: str
     phase: float
     fine: int = 1
+    flat: bool = False  # a shadow: it slides along, but does not hop
 
     def refine(self, fine: int) -> None:
         self.image = self.image.resize((self.image.width * fine, self.image.height * fine), Image.Resampling.BILINEAR)
@@ -126,7 +127,7 @@ class Parallax:
         x, y = (plate.x - box[0]) * scale, (plate.y - box[1]) * scale
         dx, dy, angle = self._life(plate, t)
         x, y = x + dx, y + dy
-        pivot_x, pivot_y = w / 2, h * (0.92 if plate.motion == "hop" else 0.5)
+        pivot_x, pivot_y = w / 2, h * (0.92 if plate.motion in ("hop", "dance", "go left", "go right") else 0.5)
         margin = int(abs(math.sin(angle)) * max(w, h)) + 2
         left, top = math.floor(x) - margin, math.floor(y) - margin
         size = (int(w) + 2 * margin + 2, int(h) + 2 * margin + 2)
@@ -138,9 +139,29 @@ class Parallax:
         piece = plate.image.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
         over(frame, piece, left, top)
 
+    @property
+    def focus(self) -> tuple[float, float] | None:
+        """Where to look, in shares of the frame: the head of the first figure."""
+        c = self.canvas
+        figures = [layer for layer in self.scene.layers if layer.name.startswith("sub")]
+        figure = min(figures, key=lambda layer: layer.name, default=None)
+        if figure is None:
+            return None
+        x = (figure.x + figure.image.width / 2 - c.pad) / c.width
+        y = (figure.y + figure.image.height * 0.40 - c.pad) / c.height
+        return round(min(max(x, 0.0), 1.0), 3), round(min(max(y, 0.0), 1.0), 3)
+
     def _life(self, plate: _Plate, t: float) -> tuple[float, float, float]:
         """(pixels right, pixels down, radians) of a living thing at t."""
         c, wave = self.canvas, 2 * math.pi * t / (BEAT * 2) + plate.phase
+        if plate.motion.startswith("go"):
+            way = (-1 if plate.motion == "go left" else 1) * t * 0.017 * c.width
+            if plate.flat:
+                return way, 0.0, 0.0
+            return way, -abs(math.sin(wave * 1.5)) * 0.010 * c.height, math.sin(wave * 1.5) * 0.014
+        if plate.motion == "dance":
+            side = math.sin(wave * 0.5) * 0.022 * c.width
+            return side, -abs(math.sin(wave)) * 0.045 * c.height, math.sin(wave) * 0.085
         if plate.motion == "hop":
             return 0.0, -abs(math.sin(wave)) * 0.016 * c.height, math.sin(wave) * 0.026
         if plate.motion == "bob":
@@ -227,7 +248,7 @@ def _wide(frame: Image.Image, plate: _Plate, box: tuple[float, float, float, flo
 
 
 def _is_alive(layer: Layer) -> bool:
-    return layer.name.split()[-1].startswith("sub") or layer.name == "planet"
+    return layer.name.split()[-1].startswith("sub") or layer.name in ("planet", "shape")
 
 
 def _plates(scene: Scene) -> list[_Plate]:
@@ -245,7 +266,7 @@ def _plates(scene: Scene) -> list[_Plate]:
             band = -1
             continue
         here = next(i for i, top in enumerate(PLATE_DEPTHS) if layer.depth <= top)
-        loose = layer.motion in ("sway", "drift") and layer.depth > 0.5
+        loose = layer.motion in ("sway", "drift") and (layer.depth > 0.5 or layer.name in ("clouds", "aurora"))
         if groups and groups[-1][0] == "scenery" and here == band and not loose:
             groups[-1][1].append(layer)
         else:
@@ -271,7 +292,8 @@ def _plates(scene: Scene) -> list[_Plate]:
         if kind == "alive":
             layer = members[0]
             over(sheet, layer.image, layer.x, layer.y)
-            plate = _Plate(layer.image, layer.x, layer.y, layer.depth, layer.motion, layer.phase)
+            flat = layer.name.startswith("shadow")
+            plate = _Plate(layer.image, layer.x, layer.y, layer.depth, layer.motion, layer.phase, flat=flat)
             plates.append(plate)
             waiting.append((plate, layer))
             continue

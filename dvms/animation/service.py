@@ -1,5 +1,6 @@
 """Kind 5202: a picture becomes a clip."""
 
+import json
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -58,6 +59,9 @@ class Camera(Protocol):
     """Anything that has a picture for every moment."""
 
     def frame(self, t: float) -> Any: ...
+
+    @property
+    def focus(self) -> tuple[float, float] | None: ...
 
 
 class AnimationService(Service):
@@ -124,7 +128,8 @@ class AnimationService(Service):
         else:
             camera = FlatDepth(picture, width, height, move, p.seconds)
         path, frames = job.workdir / "clip.mp4", max(2, round(p.seconds * p.fps))
-        with Mp4(path, width, height, p.fps, quality=DRAFT) as clip:
+        about = json.dumps({"timmy": "clip/1", "focus": camera.focus}) if camera.focus else ""
+        with Mp4(path, width, height, p.fps, quality=DRAFT, comment=about) as clip:
             for i in range(frames):
                 if i % 12 == 0:
                     if progress.cancelled:

@@ -17,7 +17,7 @@ DOMAIN_PLACES: Final[Mapping[str, str]] = {
     "snow": "in the snow", "sea": "by the sea", "beach": "on the shore", "lake": "by the lake", "deep": "beneath the waves",
     "forest": "in the forest", "city": "in the city", "space": "among the stars", "moon": "on the moon", "desert": "in the desert",
     "mount": "in the mountains", "meadow": "in the meadow", "sky": "in the sky", "room": "by the window", "library": "in the library",
-    "kitchen": "in the kitchen", "stage": "on the stage", "road": "on the road", "heart": "in the world",
+    "kitchen": "in the kitchen", "stage": "on the stage", "road": "on the road", "stadium": "in the stadium", "heart": "in the world",
 }  # fmt: skip
 
 PLACE_WORDS: Final = (
@@ -43,12 +43,12 @@ TIME_WORDS: Final = (
 CONCEPTS: Final = (
     ("birthday", r"birthday|anniversary|party"),
     ("christmas", r"christmas|xmas|santa|advent"),
-    ("lullaby", r"lullaby|goodnight|good night|bedtime|sleepy|baby"),
+    ("lullaby", r"lullaby|goodnight|good night|bedtime|sleepy|sleep|baby"),
     ("money", r"bitcoin|sats?|satoshis?|lightning network|money|coins?|zaps?|nostr|freedom tech|market"),
     ("machine", r"robots?|ai|a\.i\.|computers?|machines?|android|cyborg|algorithm|code|internet|cyberpunk|neon"),
     (
         "goodbye",
-        r"goodbye|farewell|leaving|lost|lonely|alone|miss(ing)? you|heartbreak|broken|memory|memories|remember",
+        r"goodbye|farewell|leaving|died|dead|death|funeral|passed away|grief|griev\w+|mourn\w*|lost|lonely|alone|miss(ing)? you|heartbreak|broken|memory|memories|remember",
     ),
     (
         "love",
@@ -107,6 +107,21 @@ ACTIONS: Final[Mapping[str, str]] = {
     "sitting": "sit", "leaping": "leap", "marching": "march", "meditating": "meditate", "jamming": "jam", "rapping": "rap", "crossing": "cross",
 }  # fmt: skip
 
+# Who does it, for themes that name only what is done: `surfing in Hawaii`.
+DOERS: Final[Mapping[str, str]] = {
+    "dancing": "dancer", "singing": "singer", "flying": "pilot", "running": "runner", "riding": "rider", "sailing": "sailor", "cooking": "cook",
+    "baking": "baker", "painting": "painter", "climbing": "climber", "driving": "driver", "fishing": "fisherman", "surfing": "surfer",
+    "skating": "skater", "skiing": "skier", "hacking": "hacker", "coding": "programmer", "gardening": "gardener", "writing": "poet",
+}  # fmt: skip
+# What is no noun, though it may stand where one would.
+ADJECTIVES: Final = word_set(
+    "lost alone lonely happy sad tired broken free young wild late afraid scared angry awake asleep drunk sick rich poor old new busy bored sorry "
+    "beautiful strange quiet loud ready hungry thirsty homesick heartbroken jealous proud ashamed guilty nervous forever together apart away"
+)
+PRONOUNS: Final = word_set(
+    "i i'm i've i'll we we're you you're he she he's she's they they're it it's there there's this that let let's don't"
+)
+
 # Adjectives the writer has verses for.
 TRAITS: Final[Mapping[str, frozenset[str]]] = {
     "old": word_set("old ancient elderly weathered"), "little": word_set("little tiny small baby mini wee"), "lonely": word_set("lonely alone solitary lonesome"),
@@ -155,7 +170,7 @@ KINDS: Final[Mapping[str, str]] = {
     "house": "building", "bridge": "building", "tower": "building", "battle": "object", "dog": "animal", "cat": "animal", "tree": "plant", "flower": "plant",
     "rose": "plant", "leaves": "object", "leaf": "object", "forest": "plant", "bicycle": "vehicle", "bike": "vehicle", "motorbike": "vehicle", "boat": "vehicle",
     "rocket": "vehicle", "balloon": "object", "coffee": "food", "tea": "food", "bread": "food", "honey": "food", "relay": "object", "node": "object",
-    "birthday": "feeling", "christmas": "feeling", "winter": "feeling", "summer": "feeling", "autumn": "feeling", "spring": "feeling", "love": "feeling",
+    "wedding": "object", "birthday": "feeling", "christmas": "feeling", "winter": "feeling", "summer": "feeling", "autumn": "feeling", "spring": "feeling", "love": "feeling",
     "piano": "instrument", "guitar": "instrument", "violin": "instrument", "snow": "object", "world": "object", "robot": "creature",
 }  # fmt: skip
 

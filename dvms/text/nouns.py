@@ -134,6 +134,8 @@ def noun(words: list[str], labels: Mapping[str, object], names: Set[str]) -> Nou
             if w.lower() in PLACE_NAMES or w.lower() in ("new", "los", "san", "las")
         )
         return Noun(name, name, "", False, True, "place")
+    if low in NO_ARTICLE and low not in labels and len(rest) == 1:
+        return Noun(last, last, owner, False, False, "feeling")
     capital = last[:1].isupper() and not (last.isupper() and len(last) > 1)
     if last in names or (capital and low not in labels and not _looks_common(low)):
         known = " ".join(rest[:-1]).lower()
@@ -141,6 +143,8 @@ def noun(words: list[str], labels: Mapping[str, object], names: Set[str]) -> Nou
         if len(rest) > 1 and rest[-2][:1].isupper() and rest[-2] in names:
             last = f"{rest[-2]} {last}"
         return Noun(last, last, "", False, True, kind if kind in ("animal", "creature", "vehicle") else "person")
+    if low in KIN and len(rest) == 1 and not owner and not any(w.lower() in DETERMINERS for w in words):
+        return Noun(last.capitalize(), last.capitalize(), "", False, True, "person")  # "mom" is her name
     lowered = [w if w.isupper() and len(w) > 1 else w.lower() for w in rest]
     long = " ".join(lowered)
     plural = count > 1 or is_plural(lowered[-1])

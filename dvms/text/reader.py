@@ -8,19 +8,26 @@ what is written can be painted.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from dvms.text.lexicon import (
     ACTIONS,
+    ADJECTIVES,
     CONCEPT_DOMAINS,
     CONCEPTS,
+    CREATURES,
+    DOERS,
     DOMAIN_PLACES,
     GERUND_NOUNS,
     HABITATS,
+    KIN,
     NOT_GERUND,
+    PEOPLE,
     PLACE_NAMES,
     PLACE_WORDS,
+    PRONOUNS,
     STYLE_CLAUSE,
     TIME_WORDS,
     word_set,
@@ -72,7 +79,7 @@ _KIND_DOMAINS: Final = {
     "person": "heart", "place": "city", "water": "sea", "plant": "meadow",
 }  # fmt: skip
 _WHEN: Final = re.compile(
-    r"(the )?(rainy |sunny |foggy |cold |warm |dark |summer |winter )*(night|day|morning|evening|sunset|dawn|dusk|midnight|sunrise|noon|twilight|summer|winter|spring|autumn|afternoon|christmas)"
+    r"(the )?(rainy |sunny |foggy |cold |warm |dark |summer |winter )*((mon|tues|wednes|thurs|fri|satur|sun)day )?(night|day|morning|evening|sunset|dawn|dusk|midnight|sunrise|noon|twilight|summer|winter|spring|autumn|afternoon|christmas|weekend|(mon|tues|wednes|thurs|fri|satur|sun)day)"
 )
 
 
@@ -128,12 +135,16 @@ def read(text: str) -> Theme:
         else:
             clean = _foreign(meaning) or clean
             meaning = words.understand(clean)
-    labels = {item.word: item.sprite for item in meaning.subjects}
+    labels = {item.word: item.sprite for item in meaning.subjects if not meaning.felt}
     names = _names(clean)
     head, doing, places, wish, around = _parts(clean)
     subject = noun(head, labels, names) if head else None
-    if subject is None and meaning.subjects:
-        subject = noun([meaning.subjects[0].word], labels, names)
+    if subject is not None and subject.head in ADJECTIVES:
+        subject = None
+    if subject is None and doing in DOERS:
+        subject = noun([DOERS[doing]], labels, names)
+    if subject is None and labels:
+        subject = noun([next(iter(labels))], labels, names)
     if (
         subject is not None
         and subject.head in ("battle", "fight", "duel", "race", "friendship", "love", "war", "wedding")
@@ -146,7 +157,10 @@ def read(text: str) -> Theme:
         around.insert(0, pair[cut + 1 :])
     subject = subject or NOBODY
     others = [n for group in around if (n := noun(group, labels, names)) is not None]
-    other = next((n for n in others if n.head != subject.head and n.kind != "feeling" and len(n.long) > 2), None)
+    other = next(
+        (n for n in others if n.head != subject.head and n.kind not in ("feeling", "place") and _is_known(n, labels)),
+        None,
+    )
     concept = _concept(clean.lower()) or next(
         (c for c in ("birthday", "lullaby", "christmas", "love") if _concept(text.lower()) == c), ""
     )
@@ -159,7 +173,7 @@ def read(text: str) -> Theme:
         subject,
         other,
         doing,
-        _deed(clean, doing),
+        _deed(clean, doing) or _wished(clean),
         wish,
         preposition,
         place,
@@ -168,6 +182,11 @@ def read(text: str) -> Theme:
         concept,
         language,
     )
+
+
+def _is_known(thing: Noun, labels: Mapping[str, object]) -> bool:
+    """True for what surely is a thing: the picture engine can paint it, or it has a kind or a name."""
+    return thing.kind != "object" or thing.proper or any(word in labels for word in (thing.head, thing.long))
 
 
 def _deed(text: str, doing: str) -> str:
@@ -186,6 +205,19 @@ def _deed(text: str, doing: str) -> str:
         len(words),
     )
     return " ".join([doing, *words[at + 1 : min(end, at + 5)]])
+
+
+def _wished(text: str) -> str:
+    """What somebody learns or wants to do, as a doing that can be seen: `playing the violin`."""
+    match = re.search(
+        r"\b(?:learn(?:s|ing)?|wants?|wishes|tries|hopes|loves|likes|dreams?(?:ing)?)(?: of)? to (\w+)((?: \w+)*)", text
+    )
+    gerund = {root: name for name, root in ACTIONS.items()}.get(match[1]) if match else None
+    if match is None or gerund is None:
+        return ""
+    rest = match[2].split()
+    end = next((i for i, w in enumerate(rest) if w.lower() in _PREPOSITIONS | _STOPPERS | {"and"}), len(rest))
+    return " ".join([gerund, *rest[: min(end, 4)]])
 
 
 def _concept(text: str) -> str:
@@ -268,6 +300,24 @@ def _is_gerund(word: str, following: str | None, *, first: bool) -> bool:
     return not first or (following is not None and following.lower() in DETERMINERS | _PREPOSITIONS)
 
 
+def _is_verb(head: list[str], low: str, following: str | None) -> bool:
+    """True for a word that says what the thing named before it does: "my dog died", "an astronaut misses home"."""
+    from dvms.image.storybook import sprites
+    from dvms.image.storybook.vocabulary import ALIASES
+    from dvms.image.storybook.words import singular
+
+    if not head or head[-1].lower() in DETERMINERS | POSSESSIVES:
+        return False
+    before = head[-1].lower()
+    if before not in PEOPLE | KIN | CREATURES and before not in ALIASES and sprites.named(before) is None:
+        return False
+    if re.search(r"[^e]ed$", low) or low in ("left", "lost", "sang", "ran", "flew", "told", "said", "thinks"):
+        return True
+    one = singular(low)
+    known = one in PEOPLE | KIN | CREATURES or one in ALIASES or sprites.named(one) is not None
+    return low.endswith("s") and not low.endswith(("ss", "'s")) and following is not None and not known
+
+
 def _parts(text: str) -> tuple[list[str], str, list[tuple[str, list[str]]], str, list[list[str]]]:
     """(who, doing what, [(preposition, where)], what they want to do, with whom or what) as words."""
     head: list[str] = []
@@ -278,6 +328,8 @@ def _parts(text: str) -> tuple[list[str], str, list[tuple[str, list[str]]], str,
     words = _tokens(text)
     if words and words[0].lower() in _ASKED:
         words = words[1:]
+    if words and words[0].lower() in PRONOUNS:  # "I can't sleep": whoever sings it
+        state, current = "other", []
     i = 0
     while i < len(words):
         word = words[i]
@@ -286,10 +338,8 @@ def _parts(text: str) -> tuple[list[str], str, list[tuple[str, list[str]]], str,
         after = following.lower() if following is not None else ""
         if low in _WISHES and after == "to":
             rest = words[i + 2 : i + 6]
-            cut = next(
-                (k for k, w in enumerate(rest) if w.lower() in _PREPOSITIONS | {",", "and", "but", "a", "the"}),
-                len(rest),
-            )
+            ends = _PREPOSITIONS | {",", "and", "but"} | (set() if rest[:1] == ["be"] else {"a", "the"})
+            cut = next((k for k, w in enumerate(rest) if w.lower() in ends), len(rest))
             wish = " ".join(rest[:cut]).lower()
             state, current = "other", []
             i += 2 + cut
@@ -315,7 +365,7 @@ def _parts(text: str) -> tuple[list[str], str, list[tuple[str, list[str]]], str,
         ):
             doing, current, state = doing or _VERBS[low], [], "object"
             around.append(current)
-        elif low in _STOPPERS and (state != "head" or head):
+        elif (low in _STOPPERS and (state != "head" or head)) or (state == "head" and _is_verb(head, low, following)):
             state, current = "other", []
             if low not in ("who", "that", "which", "whose", "as", "while"):
                 around.append(current)
@@ -333,8 +383,6 @@ def _parts(text: str) -> tuple[list[str], str, list[tuple[str, list[str]]], str,
 
 def _where(places: list[tuple[str, list[str]]], known: str | None, subject: Noun, concept: str) -> tuple[str, str, str]:
     """(domain, preposition, place with its article)."""
-    from dvms.image.storybook import words as dictionary
-
     for preposition, words in places:
         if preposition not in _WHERE:
             continue
@@ -347,16 +395,16 @@ def _where(places: list[tuple[str, list[str]]], known: str | None, subject: Noun
             continue
         if (
             not (re.search(rf"\b(?:{PLACE_WORDS})\b", low) or set(low.split()) & PLACE_NAMES)
-            and dictionary.understand(phrase).place is None
+            and _painted_place(phrase) is None
         ):
             continue
         phrase = _definite(phrase)
         domain = (
-            dictionary.understand(f"{preposition} {phrase}").place
+            _painted_place(f"{preposition} {phrase}")
             or ("city" if set(low.split()) & PLACE_NAMES else known)
             or "meadow"
         )
-        return domain, preposition, phrase
+        return domain if domain in DOMAIN_PLACES else "heart", preposition, phrase
     if subject.kind == "place":
         return "city", "in", subject.head
     home = next(
@@ -364,8 +412,17 @@ def _where(places: list[tuple[str, list[str]]], known: str | None, subject: Noun
         None,
     )
     domain = known or home or CONCEPT_DOMAINS.get(concept) or _KIND_DOMAINS.get(subject.kind, "meadow")
-    preposition, _, place = DOMAIN_PLACES.get(domain, DOMAIN_PLACES["meadow"]).partition(" ")
+    domain = domain if domain in DOMAIN_PLACES else "heart"
+    preposition, _, place = DOMAIN_PLACES[domain].partition(" ")
     return domain, preposition, place
+
+
+def _painted_place(phrase: str) -> str | None:
+    """The place of the picture engine that these words name; None where they name none, but only a feeling."""
+    from dvms.image.storybook.words import understand
+
+    meaning = understand(phrase)
+    return None if meaning.felt else meaning.place
 
 
 def _definite(phrase: str) -> str:

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from dvms.text.lexicon import HE, KIN, SHE
+from dvms.text.nouns import NOBODY
 from dvms.text.reader import Noun, Theme, article
 from dvms.text.writer import Piece
 
@@ -40,13 +43,14 @@ COMPANIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "kitchen": ("a teapot", "a loaf of bread", "a birthday cake", "a basket of apples", "a cat", "a pot of soup"),
     "stage": ("a guitar", "a drum", "a microphone", "a piano", "a saxophone", "a trumpet"),
     "road": ("a signpost", "a bicycle", "a bus", "a horse", "a windmill", "birds"),
+    "stadium": ("a trophy", "balloons", "a dog", "a drum", "a megaphone", "a bird"),
     "heart": ("two birds", "a bunch of flowers", "balloons", "a butterfly", "a kite", "a bench"),
 }
 _PAINTED: Final[Mapping[str, str]] = {
     "snow": "in snowy mountains", "sea": "on the sea", "beach": "on a beach with palm trees", "lake": "by a quiet lake", "deep": "at a coral reef underwater",
     "forest": "in a deep forest", "city": "in a city street", "space": "in outer space", "moon": "on the moon surface", "desert": "in desert dunes",
     "mount": "in high mountains", "meadow": "in a flower meadow", "sky": "in a sky full of clouds", "room": "in a cosy room", "library": "in an old library",
-    "kitchen": "in a warm kitchen", "stage": "on a concert stage", "road": "on a country road between hills", "heart": "in a garden with flowers",
+    "kitchen": "in a warm kitchen", "stage": "on a concert stage", "road": "on a country road between hills", "stadium": "in a football stadium", "heart": "in a garden with flowers",
 }  # fmt: skip
 # What lies beside a place: its kind, and words that paint it.
 _NEXT_DOOR: Final[Mapping[str, tuple[str, str]]] = {
@@ -56,6 +60,7 @@ _NEXT_DOOR: Final[Mapping[str, tuple[str, str]]] = {
     "desert": ("mount", "in a rocky canyon in the mountains"), "mount": ("meadow", "in a green valley"), "meadow": ("forest", "in a green forest"),
     "sky": ("mount", "over high mountains"), "room": ("meadow", "in a garden with flowers"), "library": ("room", "in a cosy room"),
     "kitchen": ("meadow", "in a garden with flowers"), "stage": ("city", "in a city street"), "road": ("meadow", "in wide fields"), "heart": ("beach", "on a beach by the sea"),
+    "stadium": ("city", "in a city street"),
 }  # fmt: skip
 # From the light the theme asks for, how it may change from shot to shot.
 _LIGHTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -129,11 +134,12 @@ class Shot:
 
 
 def shots(piece: Piece, seed: int, count: int = 6) -> tuple[Shot, ...]:
-    """`count` shots (4 to 8). The first is the theme itself; then the place, a closer look, a meeting, another light, the end."""
+    """`count` shots (4 to 8) in the order of a story: the theme itself, a meeting, somewhere else, the end; with more
+    shots also the place, a closer look, who else lives there."""
     theme = piece.theme
     rng = random.Random(f"shots:{theme.text}:{seed}")
     prompts = _prompts(theme, rng)
-    order = [0, 1, 3, 7, 2, 5, 4, 6]
+    order = [0, 3, 5, 7, 2, 1, 4, 6]  # setting, event, turn and ending before all else
     chosen = [prompts[i] for i in sorted(order[: max(4, min(8, count))])]
     lines = piece.lines
     offset = rng.randrange(len(MOTIONS))
@@ -153,7 +159,9 @@ def _prompts(theme: Theme, rng: random.Random) -> list[str]:
     painted = _PAINTED[domain]
     here = painted if domain in ("heart", "space") or theme.subject.kind == "place" else theme.where
     home = here if here == painted else theme.home
-    deed = f" {theme.deed}" if theme.doing and theme.subject.alive else ""
+    deed = f" {theme.deed}" if theme.deed and theme.subject.alive else ""
+    wished = re.match(r"be an? (\w+)", theme.wish)
+    fulfilled = f"{who} {wished[1]}" if wished else who
     other = met[0]
     if theme.other is not None and theme.other.head not in theme.deed:
         other = theme.other.a
@@ -161,12 +169,12 @@ def _prompts(theme: Theme, rng: random.Random) -> list[str]:
     return [
         theme.text if len(theme.text.split()) > 2 else f"{who}{deed} {here} {lights[0]}",
         f"{scenery} {lights[1]}, {met[1 % len(met)]}",
-        f"{who}{deed} {here} {lights[2]}, close up",
-        f"{who} and {other} {painted} {lights[3]}",
+        f"{who}{deed} {here} {lights[3]}, close up",
+        f"{who} and {other} {painted} {lights[2]}",
         f"{strangers[0]} {next_door} {lights[4]}",
-        f"{who} {next_door} {lights[5]}",
+        f"{who}{deed} {next_door} {lights[5]}, close up",
         f"{who} and {met[3 % len(met)]} {home} {lights[0]}",
-        f"{who}{deed} {here} {_ending(theme)}",
+        f"{fulfilled}{deed} {here} {_ending(theme)}",
     ]
 
 
@@ -185,7 +193,7 @@ def _met(theme: Theme, domain: str, rng: random.Random) -> list[str]:
 
 def _ending(theme: Theme) -> str:
     wish = _CELEBRATION.get(theme.domain, "under the stars at night")
-    return wish if wish.split()[-1] not in theme.text.lower() else "with fireworks in the sky"
+    return wish if wish.split()[-1] not in theme.text.lower() else "under fireworks at night"
 
 
 def _lights(theme: Theme) -> Sequence[str]:
@@ -202,9 +210,26 @@ def _unowned(subject: Noun) -> str:
 
 def _painted_subject(theme: Theme) -> str:
     """The subject in words that can be painted: a feeling becomes its sign."""
+    from dvms.image.storybook.words import understand
+
     subject = theme.subject
     if subject.kind == "place":
         return f"the old town of {subject.head}"
+    if subject.proper and subject.head.lower() in KIN:
+        return "a woman" if subject.head.lower() in SHE else "a man" if subject.head.lower() in HE else "a person"
+    if subject.proper and subject.kind == "person":  # nobody knows what they look like
+        return (
+            "a birthday cake"
+            if theme.concept == "birthday"
+            else "a child"
+            if theme.concept == "lullaby"
+            else "a person"
+        )
+    if subject is NOBODY:
+        return "a person"
+    if subject.kind == "object" and not understand(subject.long).subjects:
+        known = understand(theme.text).subjects
+        return _indefinite(known[0].sprite.label) if known else "a person"
     if subject.kind != "feeling":
         return (
             subject.a
@@ -215,4 +240,16 @@ def _painted_subject(theme: Theme) -> str:
         )
     signs = {"love": "a red heart", "freedom": "a white dove", "birthday": "a birthday cake", "christmas": "a christmas tree", "money": "a gold coin",
              "music": "a guitar", "dance": "a dancer", "goodbye": "a letter", "lullaby": "a teddy bear", "machine": "a robot"}  # fmt: skip
-    return signs.get(theme.concept, subject.the_long)
+    return signs.get(theme.concept) or _shown(theme.text) or subject.the_long
+
+
+def _shown(text: str) -> str:
+    """Whom the picture engine shows for a feeling: `a person walking`."""
+    from dvms.image.storybook.words import understand
+
+    meaning = understand(text)
+    return _indefinite(meaning.subjects[0].sprite.label) if meaning.felt and meaning.subjects else ""
+
+
+def _indefinite(label: str) -> str:
+    return f"{article(label)} {label}"

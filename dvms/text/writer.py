@@ -105,6 +105,8 @@ def _verse(theme: Theme, rng: random.Random, used: set[str], *, first: bool, onl
 
 def _openings(theme: Theme) -> list[str]:
     kind = theme.subject.kind
+    if theme.concept == "goodbye":
+        return ["about goodbye", "open alive" if theme.subject.alive else "open thing"]
     groups = ["open person_love"] if theme.concept == "love" and kind == "person" else []
     return [*groups, "open alive"] if theme.subject.alive else [*groups, f"open {kind}", "open thing"]
 
@@ -150,7 +152,7 @@ def _chorus(theme: Theme, rng: random.Random, used: set[str]) -> tuple[str, ...]
         near.append(f"chorus {concept}")
     if kind in ("vehicle", "food", "feeling"):
         near.append(f"chorus {kind}")
-    if concept in ("birthday", "lullaby"):
+    if concept in ("birthday", "lullaby", "goodbye"):
         near = [f"chorus {concept}"]
     rng.shuffle(near)
     for group in [*near, "chorus heart"]:

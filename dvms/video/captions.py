@@ -118,10 +118,10 @@ def _faded(alpha: Image.Image, fade: float) -> Image.Image:
 
 
 class Title:
-    """The title card over the opening: fades in, holds, fades out."""
+    """A card over the picture, from `since` to `until`: there from the first frame of a film, else fading in."""
 
-    def __init__(self, text: str, width: int, height: int, until: float) -> None:
-        self.until = until
+    def __init__(self, text: str, width: int, height: int, until: float, since: float = 0.0) -> None:
+        self.since, self.until = since, until
         lines, face = _fit(drawable(text)[:110], round(height * 0.125), width * 0.84, 900)
         step = face.size * 1.12
         tall = round(step * len(lines) + height * 0.14)
@@ -141,8 +141,8 @@ class Title:
         self.y = round(height * 0.40 - tall / 2)
 
     def paint(self, frame: Image.Image, t: float) -> None:
-        if t >= self.until:
+        if not self.since <= t < self.until:
             return
-        fade = max(0.0, min(1.0, (t - 0.15) / 0.45, (self.until - t) / 0.45))
+        fade = max(0.0, min(1.0, (t - self.since) / 0.45 if self.since else 1.0, (self.until - t) / 0.45))
         if fade > 0:
             frame.paste(self.colours, (0, self.y + round((1 - fade) * 6)), _faded(self.alpha, fade))

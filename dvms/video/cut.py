@@ -15,7 +15,7 @@ from dvms.video.material import Frame, Material
 from dvms.video.sheet import Line, Sheet
 from dvms.video.timeline import DISSOLVE, Shot, plan
 
-FADE_IN, FADE_OUT = 0.4, 1.1
+CARD, FADE_OUT = 1.5, 0.5  # seconds of the closing card, and of the fade to black at its end
 PULSE = 0.014  # how far a beat pushes in during a chorus
 
 
@@ -30,6 +30,7 @@ class Film:
     sheet: Sheet
     lines: tuple[Line, ...]
     title: str
+    ending: str = ""
 
 
 def render(
@@ -50,9 +51,14 @@ def render(
     title = Title(film.title, film.width, film.height, min(opening, 4.0, film.seconds * 0.4)) if film.title else None
     total = round(film.seconds * film.fps)
     with Mp4(path, film.width, film.height, film.fps, audio=sound is not None, quality=FINAL, title=film.title) as mp4:
+        card = (
+            Title(film.ending, film.width, film.height, film.seconds, since=film.seconds - CARD)
+            if film.ending
+            else None
+        )
         for i, raw in enumerate(_joined(shots, materials, film.fps, total)):
             t = i / film.fps
-            frame = _dressed(raw, t, film, captions, title)
+            frame = _dressed(raw, t, film, captions, title, card)
             mp4.show(frame)
             if (
                 sound is not None and i % film.fps == film.fps - 1
@@ -94,8 +100,13 @@ def _blend(a: Frame, b: Frame, t: float) -> Frame:
     return np.asarray(Image.blend(Image.fromarray(a), Image.fromarray(b), t * t * (3 - 2 * t)))
 
 
-def _dressed(raw: Frame, t: float, film: Film, captions: Sequence[Caption], title: Title | None) -> Frame:
-    """The frame with its words, fades and pulse. A pulse crops it a little: the encoder scales it back."""
+def _dressed(
+    raw: Frame, t: float, film: Film, captions: Sequence[Caption], title: Title | None, card: Title | None
+) -> Frame:
+    """The frame with its words, fades and pulse. A pulse crops it a little: the encoder scales it back.
+
+    The very first frame is bright and has the title on it: players show it before they play.
+    """
     image: Image.Image | None = None
     showing = [c for c in captions if c.start <= t < c.end]
     if showing or (title is not None and t < title.until):
@@ -104,10 +115,15 @@ def _dressed(raw: Frame, t: float, film: Film, captions: Sequence[Caption], titl
             title.paint(image, t)
         for caption in showing:
             caption.paint(image, t)
-    fade = min(1.0, (t + 0.04) / FADE_IN, (film.seconds - t) / FADE_OUT)
-    if fade < 1:
+    left = film.seconds - t
+    if left < CARD:
         image = image or Image.fromarray(raw)
-        image = image.point(lambda v: int(v * max(0.0, fade)))
+        dim = max(0.34, 1 - (CARD - left) / 0.5) if card is not None else 1.0
+        image = image.point(lambda v: int(v * dim))
+        if card is not None:
+            card.paint(image, t)
+        if left < FADE_OUT:
+            image = image.point(lambda v: int(v * max(0.0, left / FADE_OUT)))
     out = raw if image is None else np.asarray(image)
     crop = round(film.width * _pulse(t, film.sheet) / 2)
     if crop:

@@ -23,6 +23,7 @@ class VideoParams(BaseModel):
         "sheet",
         description='"sheet" (the song file), "none", a JSON list of texts or {"t0", "t1", "text"}, or plain lines',
     )
+    ending: str = Field("The End", max_length=60, description="words of the closing card; empty: none")
     size: str | None = Field(None, description="pixels, like 854x480 (the default)")
     ratio: str | None = Field(None, description="instead of a size: 16:9, 1:1, 9:16 ...")
     width: int | None = Field(None, description="pixels")
@@ -132,7 +133,9 @@ class VideoService(Service):
             progress(0.06, "listening")
             sound = audio.master(_fitted(sound, seconds, audio.RATE), audio.RATE)
         lines = self._lines(p, score, seconds)
-        film = cut.Film(width, height, p.fps, seconds, score, lines, p.title or score.title)
+        film = cut.Film(
+            width, height, p.fps, seconds, score, lines, p.title or score.title, p.ending if seconds >= 6 else ""
+        )
         path = job.workdir / "film.mp4"
 
         def report(fraction: float) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dvms.video.sheet import Sheet
 
 DISSOLVE = 0.35
-SHORTEST = 1.6
+SHORTEST, LONGEST = 1.6, 3.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,12 @@ class Shot:
 def plan(sheet: Sheet, sources: int, seconds: float, lengths: Sequence[float]) -> list[Shot]:
     """Shots that fill the film, cut on bars (on beats where bars are too far apart), every source shown once at least.
 
-    A shot is about as long as its material; sections of the song begin with a straight cut, other shots dissolve in.
+    The material keeps its order, for it tells a story; one that is shown longer is cut in two, the second time from
+    nearer. Sections of the song and nearer looks begin with a straight cut, new material dissolves in.
     """
     grid = [t for t in sheet.bars if SHORTEST * 0.6 < t < seconds - SHORTEST * 0.6]
     usable = [length for length in lengths if length > 0]
-    wish = max(SHORTEST, min(sum(usable) / len(usable) if usable else 4.0, 6.0))
+    wish = max(SHORTEST, min(sum(usable) / len(usable) if usable else 4.0, LONGEST))
     wanted = max(sources, round(seconds / wish))
     if len(grid) < wanted - 1:
         beats = [t for t in sheet.beats if SHORTEST * 0.6 < t < seconds - SHORTEST * 0.6]
@@ -42,9 +43,9 @@ def plan(sheet: Sheet, sources: int, seconds: float, lengths: Sequence[float]) -
     takes: dict[int, int] = {}
     shots = []
     for i in range(len(edges) - 1):
-        source = i % sources
+        source = i * sources // (len(edges) - 1) if len(edges) > sources else i
         section = any(abs(edges[i] - t) < sheet.beat / 2 for t in starts)
-        join = "open" if i == 0 else "cut" if section else "dissolve"
+        join = "open" if i == 0 else "cut" if section or source in takes else "dissolve"
         shots.append(Shot(source, edges[i], edges[i + 1], takes.get(source, 0), join))
         takes[source] = takes.get(source, 0) + 1
     return shots

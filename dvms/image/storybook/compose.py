@@ -459,7 +459,7 @@ class _Stage:
                 piece = piece.rotate((self.rng.random() - 0.5) * 16, Image.Resampling.BICUBIC, expand=True)
             at = x + spread + (0.0 if count == 1 else (self.rng.random() - 0.5) * 0.03)
             at = self._within(at, piece.width)
-            motion = "hop" if lead.pose in ("dance", "jump") else self._motion(ground_of, ground)
+            motion = self._deed(lead, ground_of, at, ground)
             out += layer_for(
                 f"{name}.{q}",
                 piece,
@@ -516,6 +516,18 @@ class _Stage:
         if place == "stage":
             return "earth", 0.90
         return "earth", near
+
+    def _deed(self, lead: Subject, carrier: Subject, x: float, ground: str) -> str:
+        """How it moves for what it does: dancing in place, or on its way in the direction it looks."""
+        if lead.pose in ("dance", "jump"):
+            return "dance"
+        goes = lead.pose in ("walk", "swim", "fly") or carrier.pose == "walk" or carrier is not lead
+        if not goes or carrier.sprite.subgroup.startswith(("place", "plant")) or lead.sprite.family not in (
+            *ALIVE, "transport"):  # fmt: skip
+            return self._motion(carrier, ground)
+        mirrored = carrier is lead and self._should_flip(lead, x, 0)
+        looks = anatomy.FACES_LEFT.search(carrier.sprite.label) is not None
+        return "go left" if (looks and not mirrored) or (not looks and x > 0.5) else "go right"
 
     def _motion(self, subject: Subject, ground: str) -> str:
         if ground == "air":

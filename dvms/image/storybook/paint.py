@@ -20,7 +20,8 @@ Rng: TypeAlias = np.random.Generator
 class Layer:
     """A piece of the picture: RGBA at (x, y) of the canvas. `depth` is 0 far to 1 near.
 
-    `motion` says how it lives when animated: still, drift, twinkle, shimmer, sway, bob, float, hop, fall, rise.
+    `motion` says how it lives when animated: still, drift, twinkle, shimmer, sway, bob, float, hop,
+    dance, go left, go right, fall, rise.
     """
 
     name: str

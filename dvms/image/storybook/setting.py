@@ -105,6 +105,7 @@ def layer_for(
     px, py = c.x(x), c.y(foot)
     out: list[Layer] = []
     phase = float(rng.random() * 6.28)
+    along = motion if motion.startswith("go") else "still"
     if ground == "earth":
         a = np.asarray(image.getchannel("A"))[int(image.height * 0.86) :]
         columns = np.where(a.max(0) > 100)[0]
@@ -112,11 +113,12 @@ def layer_for(
         middle = px - image.width / 2 + (left + right) / 2
         if p.name not in SOFT and not indoors:
             long, foot_x = thrown(image, p, float(np.clip((x - sun_x) * 1.6, -1, 1)))
-            out.append(Layer(f"shadow {name}", long, int(px - foot_x), int(py - image.height * 0.012), depth - 0.0008))
+            out.append(
+                Layer(f"shadow {name}", long, int(px - foot_x), int(py - image.height * 0.012), depth - 0.0008, along)
+            )
         dark = shadow(max(10.0, (right - left) * 1.02), c, p)
-        out.append(
-            Layer(f"shadow {name}", dark, int(middle - dark.width / 2), int(py - dark.height * 0.56), depth - 0.0005)
-        )
+        at = int(middle - dark.width / 2), int(py - dark.height * 0.56)
+        out.append(Layer(f"shadow {name}", dark, *at, depth - 0.0005, along))
     elif ground == "water":
         mirror = reflection(seen)
         at = int(px - mirror.width / 2), int(py - mirror.height * 0.06)
