@@ -9,18 +9,19 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Node:
-    """`base` is the page's address, `process` the supervisor's."""
+    """`base` is the page's address, `process` the supervisor's; `environ` is what its commands see besides our own."""
 
     base: str
     data: Path
     process: subprocess.Popen[str]
+    environ: dict[str, str] = field(default_factory=dict)
 
     @property
     def relay(self) -> str:
@@ -29,7 +30,8 @@ class Node:
     def timmy(self, *arguments: str, timeout: float = 240, check: bool = True) -> str:
         """Run a command against this node and return what it printed."""
         command = [sys.executable, "-m", "node.cli", *arguments, "--data", str(self.data)]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        environ = {**os.environ, **self.environ}
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=environ)
         assert not check or answer.returncode == 0, answer.stdout + answer.stderr
         return answer.stdout
 
@@ -60,7 +62,7 @@ def running(data: Path, *arguments: str, patience: float = 60, **environ: str) -
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line.startswith("ready http://"), f"the node did not start: {log.read_text()[-3000:]}"
-            yield Node(line.split()[1], data, process)
+            yield Node(line.split()[1], data, process, environ)
         except BaseException:
             sys.stderr.write(log.read_text()[-6000:])
             raise
