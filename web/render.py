@@ -6,6 +6,7 @@ ours by nonce, media of others is shown in elements that cannot run code, and li
 
 import gzip
 import hashlib
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ HERE = Path(__file__).parent
 STATIC = HERE / "static"
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".json": "application/json",
          ".txt": "text/plain", ".woff2": "font/woff2", ".webp": "image/webp"}  # fmt: skip
+MEMO = re.compile(r"\s*nip90:([0-9a-f]{64})")
 PACKED = {".woff2", ".webp"}  # compressed as they are
 
 
@@ -103,6 +105,8 @@ class Renderer:
             middle=middle,
             spell=spell,
             clock=clock,
+            job_of=job_of,
+            without_job=without_job,
         )
 
     def page(
@@ -181,6 +185,16 @@ def spoken(seconds: int) -> str:
 
 def short(text: str, length: int = 12) -> str:
     return text if len(text) <= length + 1 else text[:length] + "…"
+
+
+def job_of(text: str | None) -> str:
+    """The job that the memo of an invoice names (`nip90:<id>`)."""
+    found = MEMO.search(text or "")
+    return found.group(1) if found else ""
+
+
+def without_job(text: str) -> str:
+    return MEMO.sub("", text).strip() or text
 
 
 def safe_url(url: str) -> str:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from market.errors import MarketError
+from market.kinds import REVIEW
 from market.reputation import Evidence, Reputation, Score, newcomer
 from market.review import Review, Verdict
 from market.witness import Witness
 from nostr.clock import Clock
 from nostr.errors import NostrError
+from nostr.filter import Filter
 from nostr.pool import Pool
 from web.runs import Runs
 
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from web.shelf import Shelf
 
 log = logging.getLogger("web")
-EVERY = 20  # seconds between two looks for new reviews
+EVERY = 60  # seconds between two looks at everything; a new review is looked at when it comes
+TOGETHER = 0.5  # seconds that reviews are gathered before they are checked
 TIMMY = "orchestrator"
 
 
@@ -34,18 +37,21 @@ class Scores:
         self._witness: Witness | None = None
         self._book: Reputation | None = None
         self._ours: list[Evidence] = []
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._news = asyncio.Event()
         self.own: frozenset[str] = frozenset()
 
     def start(self, pool: Pool, shelf: "Shelf") -> None:
         self._witness = Witness(pool, self._clock)
-        self._task = asyncio.create_task(self._keep_fresh(self._witness, shelf), name="scores")
+        self._tasks = [
+            asyncio.create_task(self._keep_fresh(shelf), name="scores"),
+            asyncio.create_task(self._listen(pool), name="reviews"),
+        ]
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def of(self, provider: str, kind: int) -> Score:
         return self._book.score(provider, kind) if self._book is not None else newcomer(provider, kind)
@@ -84,14 +90,22 @@ class Scores:
             Evidence(me, one.provider, one.kind, (one.stars - 1) / 4, one.at, max(one.paid_msat, 1)) for one in told
         ]
 
-    async def _keep_fresh(self, witness: Witness, shelf: "Shelf") -> None:
+    async def _listen(self, pool: Pool) -> None:
+        async for _ in pool.subscribe(Filter(kinds=[REVIEW], limit=0)):
+            self._news.set()
+
+    async def _keep_fresh(self, shelf: "Shelf") -> None:
         await asyncio.sleep(1)  # the shelf is filling
         while True:
             try:
                 await self.refresh(shelf)
             except (MarketError, NostrError, TimeoutError) as error:
                 log.warning("scores not refreshed: %s", error)
-            await asyncio.sleep(EVERY)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EVERY):
+                    await self._news.wait()
+                    await asyncio.sleep(TOGETHER)
+            self._news.clear()
 
     def _key(self, name: str) -> str | None:
         path = self._data / "keys" / f"{name}.pub"

@@ -15,7 +15,7 @@ from web.app import Site
 from web.graph import small
 from web.shelf import Service, Work
 
-OFFERED = 4  # composites to choose from in the box on top
+OFFERED = 3  # composites to choose from in the box on top
 # Shipped pictures of what the built-in engines make: shown for this node's own workers until they have works to show.
 SAMPLES = {
     (5100, "Storybook"): "image.webp",

@@ -18,6 +18,7 @@ from relay.core import STATE
 from relay.settings import RelaySettings
 from tests.fakes import FakeBank
 from tests.orchestrator.test_shell import Purse
+from tests.web.steps import png
 from web import shelf as shelf_module
 from web.app import SITE, mount
 from web.settings import WebSettings
@@ -120,3 +121,97 @@ async def test_the_audit_of_a_receipt_that_is_none_is_not_found(door: TestClient
         await pool.publish(asked)
         await pool.publish(answer)
     assert (await door.get(f"/job/{asked.id}/audit.json")).status == 404
+
+
+async def test_a_file_has_its_small_picture_while_it_is_there(door: TestClient[Any, Any], tmp_path: Any) -> None:
+    pytest.importorskip("av")
+    sha256, broken = "ab" * 32, "cd" * 32
+    for name, content in ((sha256, png()), (broken, b"no picture at all")):
+        path = tmp_path / "relay" / "blobs" / name[:2] / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    url = door.app[SITE].thumbs.url(f"https://another.name/{sha256}.png", "image/png")
+    answer = await door.get(url)
+    assert answer.content_type == "image/webp" and "immutable" in answer.headers["Cache-Control"]
+    body = await answer.read()
+    assert body[8:12] == b"WEBP" and len(body) < 20_000
+    for missing in (broken, "ef" * 32):
+        nothing = await door.get(f"/thumb/{missing}.webp")
+        assert nothing.status == 200 and nothing.content_type == "image/gif", "the drawing behind shows through"
+    assert door.app[SITE].thumbs.url("https://elsewhere.example/x.png", "image/png") == ""
+    (tmp_path / "relay" / "blobs" / "ab" / sha256).unlink()
+    assert (await door.get(url)).content_type == "image/gif", "what was deleted is not shown any more"
+
+
+def beats(key: SecretKey, start: int, count: int, **more: Any) -> dict[str, Any]:
+    made = []
+    for at in range(start, start + 600 * count, 600):
+        tags = [["d", "human"], ["status", more.get("status", "ready")], ["expiration", str(at + 900)]]
+        made.append(key.sign(kind=more.get("kind", 11998), tags=tags, created_at=at).to_dict())
+    return {"beats": made}
+
+
+async def test_heartbeats_left_behind_are_sent_when_due(door: TestClient[Any, Any]) -> None:
+    person, now = SecretKey.generate(), system_clock()
+    left = await (await door.post("/inbox/beats", json=beats(person, now + 600, 72))).json()
+    assert left["left"] == 72 and left["until"] > now + 11 * 3600
+    refused = [
+        beats(person, now + 13 * 3600, 1),
+        beats(person, now, 1, kind=1),
+        beats(person, now, 81),
+        {"beats": [*beats(person, now, 1)["beats"], *beats(SecretKey.generate(), now, 1)["beats"]]},
+        {"beats": [beats(person, now, 1)["beats"][0] | {"sig": "00" * 64}]},
+        {"beats": []},
+    ]
+    for body in refused:
+        assert (await door.post("/inbox/beats", json=body)).status == 400
+    assert (await (await door.get(f"/inbox/beats/{person.public}.json")).json())["left"] == 72
+    await door.post("/inbox/beats", json=beats(person, now - 5, 1))  # these instead of those
+    due = await door.app[SITE].store.due_beats()
+    assert [beat.created_at for beat in due] == [now - 5]
+    assert await door.app[SITE].store.due_beats() == []
+    await door.post("/inbox/beats", json=beats(person, now + 600, 3))
+    gone = await (await door.post("/inbox/beats", json=beats(person, now, 1, status="offline"))).json()
+    assert gone["left"] == 0
+
+
+async def test_a_locked_payment_is_proven_to_its_payer_later(door: TestClient[Any, Any]) -> None:
+    bank, guest, thief = FakeBank(), SecretKey.generate(), SecretKey.generate()
+    seller, purse = Purse(bank), door.app[SITE].purse
+    purse.credits = True
+    purse._wallets["guests"] = Purse(bank, balance_msat=1_000_000)
+    here = str(door.make_url("")).rstrip("/")
+    invoice = (await seller.make_invoice(40_000)).bolt11
+    body = orjson.dumps({"invoice": invoice})
+
+    async def pay(key: SecretKey) -> Any:
+        headers = {"Origin": here, "Authorization": proof(key, f"{here}/pay", body)}
+        return await door.post("/pay", data=body, headers=headers)
+
+    first = await (await pay(guest)).json()
+    again = await (await pay(guest)).json()
+    assert again == first and first["preimage"], "asked again it tells the same and pays nothing"
+    assert purse.left(guest.public) == 60
+    assert (await pay(thief)).status == 403
+
+
+async def test_a_job_is_shown_from_the_copy_in_its_result(door: TestClient[Any, Any]) -> None:
+    """The relay forgets requests when they expire; the seller kept it, signed by its author."""
+    buyer, seller = SecretKey.generate(), SecretKey.generate()
+    asked = buyer.sign(kind=5100, tags=[["i", "a forgotten fox", "text"], ["p", seller.public]])
+    forged = asked.to_dict() | {"tags": [["i", "something else", "text"]]}
+    answers = [seller.sign(kind=6100, tags=[["e", asked.id], ["request", text]]) for text in (
+        orjson.dumps(forged).decode(), asked.to_json().decode())]  # fmt: skip
+    async with Pool([door.app[STATE].base_url]) as pool:
+        await pool.publish(answers[0])
+        assert (await door.get(f"/job/{asked.id}")).status == 404
+        await pool.publish(answers[1])
+    assert "a forgotten fox" in await (await door.get(f"/job/{asked.id}")).text()
+
+
+async def test_what_was_just_published_is_found(door: TestClient[Any, Any]) -> None:
+    seller = SecretKey.generate()
+    async with Pool([door.app[STATE].base_url]) as pool:
+        door.app[SITE].shelf._task.cancel()  # the subscription lags for ever
+        await pool.publish(seller.sign(kind=31990, content='{"name":"Quick"}', tags=[["d", "x"], ["k", "5100"]]))
+    assert "Quick" in await (await door.get(f"/service/{seller.public}/5100")).text()

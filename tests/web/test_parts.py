@@ -1,5 +1,6 @@
 """The parts of the page without a browser: shelf, drawings, steps of a run, the operator's bench."""
 
+import hashlib
 import json
 import signal
 from pathlib import Path
@@ -14,12 +15,17 @@ from market.reputation import newcomer
 from node.page import Bench
 from nostr.event import Event
 from nostr.key import SecretKey
+from orchestrator.recipe import Recipe
 from tests.fakes import FakeClock
 from web.art import pattern, sparkline
+from web.buyers import Habits, habits
+from web.graph import HEIGHT, WIDTH, layout, small, svg
 from web.render import balance
 from web.shelf import Shelf, excerpt
+from web.store import PageStore
 from web.workshop import Complaint
 
+ROOT = Path(__file__).parents[2]
 SELLER, BUYER = SecretKey.generate(), SecretKey.generate()
 
 
@@ -149,3 +155,53 @@ def test_the_bench_switches_only_what_may_rest(tmp_path: Path, monkeypatch: Any)
     for part, action in (("relay", "off"), ("nobody", "restart"), ("image", "explode")):
         with pytest.raises(Complaint):
             bench.switch(part, action)
+
+
+async def test_announced_prices_are_remembered(tmp_path: Path, clock: FakeClock) -> None:
+    store = PageStore(tmp_path, clock)
+    await store.open()
+    for days, msat in ((0, 5000), (1, 5000), (2, 9000), (1, 1), (3, None)):
+        store.note_price("seller", "d", clock() + days * 86_400, msat)
+    seen = [(clock(), 5000), (clock() + 2 * 86_400, 9000), (clock() + 3 * 86_400, None)]
+    assert store.prices("seller", "d") == seen, "only changes, and nothing older than the last"
+    await store.close()
+    again = PageStore(tmp_path, clock)
+    await again.open()
+    assert again.prices("seller", "d") == seen
+    await again.close()
+    clock.turn(181 * 86_400)
+    later = PageStore(tmp_path, clock)
+    await later.open()
+    assert later.prices("seller", "d") == seen[1:], "half a year is kept"
+    await later.close()
+
+
+def test_a_buyer_is_known_by_what_was_paid(clock: FakeClock) -> None:
+    preimage = "11" * 32
+    digest = hashlib.sha256(bytes.fromhex(preimage)).hexdigest()
+    jobs = [BUYER.sign(kind=5820, tags=[["i", str(number), "text"]], created_at=clock()) for number in range(5)]
+    free, unpaid, receipted, boasted, billed = jobs
+    events = [*jobs]
+    for job in jobs:
+        price = [] if job is free else [["amount", "40000", "lnbc..."]]
+        events.append(SELLER.sign(kind=6820, tags=[["e", job.id], ["p", BUYER.public], *price]))
+    for job, shown in ((receipted, preimage), (boasted, "22" * 32)):
+        tags = [["e", job.id], ["p", SELLER.public], ["payment_hash", digest], ["preimage", shown]]
+        events.append(BUYER.sign(kind=7190, tags=tags))
+    events.append(SELLER.sign(kind=7000, tags=[["e", billed.id], ["status", "payment-required"], ["amount", "1"]]))
+    assert habits(BUYER.public, events) == Habits(asked=5, owed=4, paid=2)
+    assert unpaid is not None
+
+
+def test_a_graph_says_each_thing_once_and_crosses_no_box() -> None:
+    for path in (ROOT / "orchestrator" / "recipes").glob("*.json"):
+        recipe = Recipe.parse(path.read_bytes())
+        boxes, edges = layout(recipe)
+        drawn = ElementTree.fromstring(svg(recipe, "credits"))
+        assert {g.get("data-step") for g in drawn.iter() if g.get("data-step")} == set(recipe.order)
+        assert len({(box.x, box.y) for box in boxes}) == len(boxes)
+        for edge in edges:
+            for x, y in edge.points[1:-1]:
+                inside = [b.name for b in boxes if b.x < x < b.x + WIDTH and b.y < y < b.y + HEIGHT]
+                assert not inside, (path.name, edge)
+        assert ElementTree.fromstring(small(recipe)) is not None

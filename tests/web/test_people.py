@@ -1,6 +1,7 @@
 """In a browser: who signs, who pays, who works: extensions, remote signers, guests, people who sell by hand."""
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,10 @@ async def test_a_person_announces_claims_delivers_while_the_buyer_watches(
     assert "timmy.guest" in person
     until(lambda: [s for s in node.get("/index.json")["services"] if s["name"] == "Ada" and s["alive"]])
     ada = next(s["pubkey"] for s in node.get("/index.json")["services"] if s["name"] == "Ada")
+    await worker.get_by_role("button", name="12 h").click()
+    await worker.wait_for_selector("text=even with this page closed", timeout=20_000)
+    kept = node.get(f"/inbox/beats/{ada}.json")
+    assert kept["left"] == 72 and kept["until"] > time.time() + 12 * 3600
 
     async with Pool([node.relay]) as pool:
         task = buyer.sign(
@@ -75,13 +80,17 @@ async def test_a_person_announces_claims_delivers_while_the_buyer_watches(
         await worker.wait_for_selector("text=A drawing")
         await worker.get_by_role("button", name="Take it").click()
         await watcher.wait_for_selector("text=Taken by a person.", timeout=10_000)
-        await worker.wait_for_selector("[role=timer]")
+        assert int((await worker.inner_text(".lease [role=timer]")).split(":")[0]) in (29, 30)
+        await watcher.wait_for_selector("text=taken for another")
         drawing = tmp_path / "drawing.png"
         drawing.write_bytes(png())
         await worker.set_input_files("input[type=file]", str(drawing))
         await worker.get_by_role("button", name="Deliver").click()
         await watcher.wait_for_selector("#result img", timeout=15_000)
         await worker.wait_for_selector("text=delivered")
+    await worker.click("#available [role=switch]")
+    until(lambda: not [s for s in node.get("/index.json")["services"] if s["name"] == "Ada" and s["alive"]])
+    assert node.get(f"/inbox/beats/{ada}.json")["left"] == 0
 
 
 async def test_a_bunker_signs_an_order(page: Any, node: Node) -> None:
@@ -129,6 +138,8 @@ async def test_a_secret_order_is_read_by_its_seller_and_buyer_alone(browser: Any
 async def test_a_review_proves_its_payment(page: Any, node: Node) -> None:
     job = await order(page, "5100", "an owl on a branch at dusk")
     await page.wait_for_selector("#result img", timeout=60_000)
+    assert await page.evaluate("document.querySelector('#result img').naturalWidth") > 200
+    assert await page.inner_text("#state") == "Delivered"
     await page.wait_for_selector("text=It carries the proof of your payment")
     await page.click("label[for=s4]")
     await page.fill("#say", "A calm owl")
@@ -146,7 +157,10 @@ async def test_a_review_proves_its_payment(page: Any, node: Node) -> None:
     await page.goto(seller["href"])
     assert await page.locator(".review >> text=A calm owl").count() == 1
     assert "reviewed job" in await page.inner_text("aside")
-    assert await page.locator(".spark, aside >> text=One bill").count() >= 1
+    assert re.search(r"\d+ bills?, the last 21 credits", await page.inner_text("aside"))
+    assert "Announced 21 credits since" in await page.inner_text("aside")
+    await page.goto("/me")
+    await page.wait_for_selector("text=an owl on a branch at dusk")
 
 
 async def test_a_person_is_paid_and_both_sides_see_it(browser: Any, node: Node, tmp_path: Path) -> None:
@@ -172,6 +186,8 @@ async def test_a_person_is_paid_and_both_sides_see_it(browser: Any, node: Node, 
     await buyer.click("#order button[type=submit]")
     await buyer.wait_for_url("**/job/*")
     await worker.wait_for_selector("#tasks >> text=Draw a boat")
+    await worker.wait_for_selector("#tasks >> text=buyer new here: 1 job asked")
+    await worker.wait_for_selector("#tasks >> text=no deadline")
     await worker.get_by_role("button", name="Take it").click()
     await buyer.wait_for_selector("text=Taken by a person.", timeout=10_000)
     drawing = tmp_path / "boat.png"
@@ -183,6 +199,32 @@ async def test_a_person_is_paid_and_both_sides_see_it(browser: Any, node: Node, 
     await buyer.wait_for_selector("text=Paid. The worker sees it.", timeout=30_000)
     await worker.wait_for_selector("#tasks >> text=paid 40 credits", timeout=20_000)
     assert "40 credits" in await worker.inner_text(".numbers")
+    await worker.reload()
+    await worker.wait_for_selector("#tasks >> text=buyer paid 1 of 1 delivered jobs")
+
+    await buyer.click("label[for=s5]")
+    await buyer.fill("#say", "Drawn with care")
+    await buyer.click("text=Publish the review")
+    await buyer.wait_for_selector("text=with proof of payment")
+    until(lambda: node.get(found[0]["href"] + ".json")["reviews"], 20)
+    await worker.goto(found[0]["href"])
+    await worker.click("text=Answer as the seller")
+    await worker.fill(".review textarea", "Come back for the next boat")
+    await worker.click("text=Publish the answer")
+    await worker.wait_for_selector(".answer >> text=Come back for the next boat")
+    await buyer.goto(found[0]["href"])
+    assert await buyer.locator(".answer >> text=the seller answers").count() == 1
+    assert await buyer.locator("text=Answer as the seller").count() == 0
+
+    await buyer.get_by_role("button", name="Report").click()
+    await buyer.select_option("#type", "spam")
+    await buyer.fill("#report-text", "Boats all over the place")
+    await buyer.get_by_role("dialog").get_by_role("button", name="Report", exact=True).click()
+    await buyer.wait_for_selector("text=Reported. Thank you.")
+    operator = await (await browser.new_context(base_url=node.base)).new_page()
+    await operator.goto(node.timmy("link").strip())
+    await operator.goto("/admin")
+    assert await operator.locator("li >> text=Boats all over the place").count() == 1
 
 
 async def test_a_budget_stops_the_payment(page: Any) -> None:

@@ -163,8 +163,7 @@ function Job() {
       ${busy && !steps.length ? html`<${Alone} job=${job} />` : null}
       <${Preview} job=${job} />
       ${result ? null : html`<${Artefacts} steps=${steps} />`}
-      <${Review} job=${job} me=${me} />
-    </div><aside><div class="panel"><h3>What happened</h3><${Timeline} job=${job} /><${Steps} steps=${steps} /></div></aside></div>
+    </div><aside><div class="panel"><h3>What happened</h3><${Timeline} job=${job} /><${Steps} steps=${steps} /></div><${Review} job=${job} me=${me} /></aside></div>
     ${busy && steps.length ? null : graph}
     ${result && steps.length ? html`<${Artefacts} steps=${steps.filter((step) => step.artefact?.url !== film)} title="Made on the way" />` : null}
     <div class="halves"><${Audit} job=${job} id=${id} /><${Receipts} job=${job} /><${Choices} choices=${choices} /></div>`;

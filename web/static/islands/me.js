@@ -3,7 +3,7 @@ import { budget, setBudget, spentToday } from "./budget.js";
 import { amount, node, relay, tag, tags } from "./relay.js";
 import { html, render, useEffect, useReducer, useState } from "./ui.js";
 import { connected, forget } from "./nwc.js";
-import { signOut, who } from "./who.js";
+import { lib, signOut, who } from "./who.js";
 
 const KINDS = Array.from({ length: 1000 }, (_, i) => 5000 + i);
 const states = { "payment-required": "to be paid", processing: "at work", partial: "at work", success: "delivered", error: "failed" };
@@ -16,7 +16,9 @@ function Purse({ me }) {
   const [left, setLeft] = useState(null);
   const [wallet, setWallet] = useState(Boolean(connected()));
   const [said, setSaid] = useState("");
+  const [npub, setNpub] = useState("");
   useEffect(() => {
+    lib().then(({ nip19 }) => setNpub(nip19.npubEncode(me.pubkey)));
     if (node.guestCredits) fetch(`/pay/${me.pubkey}.json`).then((answer) => answer.json()).then((found) => setLeft(found.left)).catch(() => {});
   }, [me.pubkey]);
   const save = (event) => {
@@ -27,7 +29,7 @@ function Purse({ me }) {
     setLimit(wanted);
     setSaid(wanted === null ? "No limit." : "Kept in this browser; every payment from this page asks it first.");
   };
-  return html`<div class="two"><div class="panel"><h2>Your key</h2><p class="mono small">${me.pubkey}</p><p class="soft">${kinds[me.kind]}.</p>
+  return html`<div class="two"><div class="panel"><h2>Your key</h2><p class="mono small">${npub}</p><p class="soft">${kinds[me.kind]}.</p>
       <button class="plain small" onClick=${signOut}>Sign out</button></div>
     <div class="panel"><h2>Your budget</h2><form onSubmit=${save}><label for="budget">Most to spend in a day (${node.credits ? "credits" : "sat"}) <span class="soft">empty for no limit</span></label>
       <div class="row"><input class="grow" id="budget" name="budget" inputmode="numeric" pattern="[0-9]*" value=${limit === null ? "" : limit / 1000} /><button class="plain">Keep</button></div></form>
@@ -56,7 +58,7 @@ function Me() {
   }, [me?.pubkey]);
   if (me === undefined) return html`<p class="soft">Looking…</p>`;
   if (!me) return html`<div class="empty"><h2>You are not signed in</h2><p>Sign in above with your Nostr key, or order something as a guest: it will show up here.</p><a class="button" href="/">To the shop</a></div>`;
-  const answers = Map.groupBy ? Map.groupBy(news.values(), (event) => tag(event, "e")) : group(news.values());
+  const answers = group(news.values());
   const rows = [...jobs.values()].sort((a, b) => b.created_at - a.created_at).map((job) => {
     const heard = (answers.get(job.id) ?? []).sort((a, b) => a.created_at - b.created_at);
     const result = heard.find((event) => event.kind >= 6000 && event.kind < 7000);

@@ -71,7 +71,8 @@ function move(step) {
 
 function help() {
   const dialog = document.createElement("dialog");
-  dialog.innerHTML = `<h2>Keys</h2><dl class="facts"><dt><kbd>/</kbd></dt><dd>search</dd><dt><kbd>n</kbd></dt><dd>new job</dd>
+  dialog.setAttribute("aria-labelledby", "keys");
+  dialog.innerHTML = `<h2 id="keys">Keys</h2><dl class="facts"><dt><kbd>/</kbd></dt><dd>search</dd><dt><kbd>n</kbd></dt><dd>new job</dd>
     <dt><kbd>j</kbd> <kbd>k</kbd></dt><dd>next, previous</dd><dt><kbd>Enter</kbd></dt><dd>open</dd><dt><kbd>?</kbd></dt><dd>this</dd></dl>
     <form method="dialog"><button class="plain">Close</button></form>`;
   document.body.append(dialog);
