@@ -9,7 +9,6 @@ from typing import Any
 
 from aiohttp import web
 
-from dvms.registry import PRICES
 from node import home
 from node.errors import UsageComplaint
 from node.settings import (
@@ -33,18 +32,20 @@ HIDDEN = "**********"  # what pydantic shows of a secret
 
 def mounts(settings: Settings, data: Path) -> list[Callable[[web.Application], None]]:
     """What `relay.app.serve` mounts: Lightning addresses, and the page where `[web] enabled` says so."""
-    from wallet import addresses
     from wallet.settings import WalletSettings
-    from web.app import mount
     from web.settings import WebSettings
 
     chosen = settings.section("web", WebSettings)
     names = settings.section("wallet", WalletSettings).addresses
     public = settings.section("node", NodeSettings).public_url
-    made: list[Callable[[web.Application], None]] = [
-        lambda app: addresses.routes(app, data=data, names=names, public_url=public)
-    ]
+    made: list[Callable[[web.Application], None]] = []
+    if names:
+        from wallet import addresses
+
+        made.append(lambda app: addresses.routes(app, data=data, names=names, public_url=public))
     if chosen.enabled:
+        from web.app import mount
+
         made.append(lambda app: mount(app, settings=chosen, data=data, workshop=Bench(data)))
     return made
 
@@ -56,6 +57,8 @@ class Bench:
         self._data = data
 
     def knobs(self) -> list[Knob]:
+        from dvms.registry import PRICES
+
         values = {name: model.model_dump(mode="json") for name, model in load(self._data).check().items()}
         made = []
         for section in SECTIONS:

@@ -11,18 +11,18 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import web
 
-from nostr import nip57
 from nostr.clock import Clock, system_clock
 from nostr.event import Event, InvalidEvent
-from wallet import nip47, zaps
 from wallet.interface import WalletError
-from wallet.nwc import NwcWallet
 from wallet.parts import ADDRESSES, accounts
+
+if TYPE_CHECKING:
+    from wallet.nwc import NwcWallet  # the first payer imports the wallet's room: the relay starts without it
 
 LEAST_MSAT, MOST_MSAT = 1_000, 100_000_000_000
 COMMENT = 200
@@ -66,12 +66,8 @@ class _Desk:
         self._asked: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     async def close(self, app: web.Application) -> None:
-        await self._hang_up()
-
-    async def _hang_up(self) -> None:
-        wallet, self._wallet = self._wallet, None
-        if wallet is not None:
-            await wallet.__aexit__(None, None, None)
+        if self._wallet is not None:
+            await self._wallet.__aexit__(None, None, None)
 
     async def offer(self, request: web.Request) -> web.Response:
         name = request.match_info["name"].lower()
@@ -112,9 +108,7 @@ class _Desk:
             )
         except _Refused as error:
             return _error(str(error))
-        except (WalletError, OSError, TimeoutError) as error:
-            if isinstance(error, WalletError) and error.code == "UNAUTHORIZED":
-                await self._hang_up()  # the wallet has other books by now; the file names the new connection
+        except (WalletError, OSError, TimeoutError):
             return _error("the wallet of this node makes no invoice at the moment")
         return _json({"pr": made["invoice"], "routes": []})
 
@@ -126,6 +120,9 @@ class _Desk:
         asked = request.query.get("nostr")
         if asked is None:
             return self._metadata(name, self._base(request)), {"comment": comment} if comment else {}
+        from nostr import nip57
+        from wallet import nip47, zaps
+
         signer, receiver = self._key("wallet"), self._key(self._accounts[name])
         if not signer or not receiver:
             raise _Refused("this address takes no zaps")
@@ -154,9 +151,11 @@ class _Desk:
         except FileNotFoundError:
             return ""
 
-    async def _open(self) -> NwcWallet:
+    async def _open(self) -> "NwcWallet":
         async with self._opening:
             if self._wallet is None:
+                from wallet.nwc import NwcWallet
+
                 path = self._data / "wallet" / "connections" / f"{ADDRESSES}.uri"
                 try:
                     wallet = NwcWallet(path.read_text().strip(), clock=self._clock, patience=_PATIENCE)
