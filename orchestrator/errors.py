@@ -6,6 +6,7 @@ OrchestratorError
 |- QuoteError         no price can be named (nobody sells a step, or only above its limit)
 |- CapReached         a payment that would break a cap; nothing was written
 |- AuditError         a receipt that cannot be found or read
+|- DraftError         no recipe can be drafted from a wish; the message says what is missing
 """
 
 from collections.abc import Sequence
@@ -37,6 +38,10 @@ class CapReached(OrchestratorError):
     def __init__(self, message: str, step: str = "", idx: int = 0, attempt: int = 0) -> None:
         super().__init__(message)
         self.step, self.idx, self.attempt = step, idx, attempt
+
+
+class DraftError(OrchestratorError):
+    """No recipe could be made of a wish; the message says what is missing, or what to say more clearly."""
 
 
 class AuditError(OrchestratorError):

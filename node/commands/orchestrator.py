@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from node.commands.draft import draft
 from node.context import DataOption, JsonOption, RelayOption, data_dir, load_settings, out, print_json, relay_urls
 from node.errors import NotDone, Unavailable, UsageComplaint
 
@@ -261,6 +262,9 @@ def recipe_new(
     _check_text(json.dumps(document))
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     out.print(f"{path} written; check it with: timmy recipe check {path}")
+
+
+recipe.command("draft")(draft)
 
 
 @recipe.command("fork")
