@@ -36,17 +36,18 @@ def mounts(settings: Settings, data: Path) -> list[Callable[[web.Application], N
     from web.settings import WebSettings
 
     chosen = settings.section("web", WebSettings)
-    names = settings.section("wallet", WalletSettings).addresses
+    money = settings.section("wallet", WalletSettings)
     public = settings.section("node", NodeSettings).public_url
     made: list[Callable[[web.Application], None]] = []
-    if names:
+    if money.addresses:
         from wallet import addresses
 
-        made.append(lambda app: addresses.routes(app, data=data, names=names, public_url=public))
+        made.append(lambda app: addresses.routes(app, data=data, names=money.addresses, public_url=public))
     if chosen.enabled:
         from web.app import mount
 
-        made.append(lambda app: mount(app, settings=chosen, data=data, workshop=Bench(data)))
+        credits = money.backend.partition(":")[0] == "ledger"
+        made.append(lambda app: mount(app, settings=chosen, data=data, workshop=Bench(data), credits=credits))
     return made
 
 

@@ -126,14 +126,17 @@ def mount(
     data: Path,
     clock: Clock = system_clock,
     workshop: Workshop | None = None,
+    credits: bool = False,
 ) -> None:
     """Add the page's routes to the relay's application, and its front page at `/`.
 
-    `workshop` is the node's hand on settings and processes; without one the operator's page only shows them.
+    `credits`: the wallet is expected to hold credits, until it says so itself. `workshop` is the node's hand on settings
+    and processes; without one the operator's page only shows them.
     """
     from web import docs, inbox, jobs, market, operator, recipes, shop
 
     site = app[SITE] = Site(settings, data, clock, workshop)
+    site.purse.credits = credits
     app.router.add_get("/static/{version}/{name:.+}", site.static.serve)
     app.router.add_get("/thumb/{sha256:[0-9a-f]{64}}.webp", site.thumbs.serve)
     app[HOME] = guarded(site, shop.shop)

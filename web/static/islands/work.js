@@ -78,7 +78,7 @@ function paint(root, steps) {
     const shown = mine.map((step) => step.artefact?.thumb).filter(Boolean).at(-1);
     if (shown) box.querySelector(".shot").setAttribute("href", shown);
     box.querySelectorAll(".pips rect").forEach((pip, i) => { pip.setAttribute("class", mine[i] ? look(mine[i].state) : ""); });
-    box.querySelectorAll(".pips rect").forEach((pip, i) => { pip.style.display = mine.length && i >= mine.length ? "none" : ""; });
+    box.querySelectorAll(".pips rect").forEach((pip, i) => { pip.style.display = mine.length > 1 && i >= mine.length ? "none" : ""; });
   }
   for (const edge of root.querySelectorAll(".edge")) {
     const [from, to] = [states.get(edge.dataset.from), states.get(edge.dataset.to)];
@@ -93,7 +93,7 @@ export function Graph({ steps, children }) {
   useEffect(() => { if (drawn && at.current && !at.current.firstChild) at.current.append(drawn.content.cloneNode(true)); }, []);
   useEffect(() => { if (at.current && steps.length) paint(at.current, steps); });
   if (!drawn) return null;
-  return html`<section class="panel" aria-label="The work"><div class=${`graph ${steps.length ? "live" : ""}`} ref=${at} tabindex="0" role="group" aria-label="The recipe as a graph; the list of steps says the same" />${children}</section>`;
+  return html`<section class="panel" aria-label="The work"><div class=${`graph ${steps.some((step) => look(step.state)) ? "live" : ""}`} ref=${at} tabindex="0" role="group" aria-label="The recipe as a graph; the list of steps says the same" />${children}</section>`;
 }
 
 /** Where the price went: to each step as it is paid, the rest to whoever made the whole. */
