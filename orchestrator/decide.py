@@ -36,6 +36,7 @@ from orchestrator.effects import (
     Recall,
     Record,
     Repaid,
+    Resumed,
     Returned,
     Seal,
     Sealed,
@@ -50,8 +51,8 @@ from orchestrator.purchase import owed, pay_what_is_owed, take_in
 from orchestrator.run import Artefact, Entry, Phase, Run, State, opened
 from orchestrator.sealed import SCHEME
 from orchestrator.turn import Turn, ask_effect, check_effect, fetch_effect, pay_effect, withdraw
-from orchestrator.units import failure, hear_judges, needed, next_wake, over, press_unit, replace_failed
-from orchestrator.values import Unresolved, items_of
+from orchestrator.units import failure, has_its_item, hear_judges, needed, next_wake, over, press_unit, replace_failed
+from orchestrator.values import Unresolved, count_of
 
 
 def decide(run: Run | None, given: Input) -> tuple[Run, tuple[Effect, ...]]:
@@ -61,6 +62,9 @@ def decide(run: Run | None, given: Input) -> tuple[Run, tuple[Effect, ...]]:
         return _open(given)
     turn = Turn(run, given.at)
     match given:
+        case Resumed():
+            _resume(turn)
+            return turn.run, tuple(turn.effects)
         case BillMade() | BillPaid() | BillGone() | Sealed() | Taken() | Returned() | Cancel():
             _take_in_sale(turn, given)
         case Offers() | Cached() | Heard() | Paid() | Repaid() | Capped() | Fetched() | NotFetched() | Gated():
@@ -73,9 +77,10 @@ def decide(run: Run | None, given: Input) -> tuple[Run, tuple[Effect, ...]]:
     return turn.finish(next_wake(turn.run, turn.at))
 
 
-def resume(run: Run, at: int) -> tuple[Effect, ...]:
-    """What a process that finds this run has to do: everything that was under way, each looking before it acts."""
-    turn = Turn(run, at)
+def _resume(turn: Turn) -> None:
+    """Everything that was under way goes on, each effect looking before it acts; nobody is late for our absence."""
+    turn.note_step("resumed", "", turn.run.resumes)
+    run = turn.run
     match run.phase:
         case Phase.OPENED:
             turn.do(MakeBill(run.terms.price_msat, run.terms.valid_until, run.terms.hold))
@@ -86,7 +91,7 @@ def resume(run: Run, at: int) -> tuple[Effect, ...]:
         case Phase.REFUNDING if run.bill:
             turn.do(GiveBack(run.bill, run.refund_to))
     if run.phase is Phase.RUNNING and run.sealing and run.bill is None:
-        turn.do(_bill_for_the_seal(run, at) if run.seal else Seal(_output(run)))
+        turn.do(_bill_for_the_seal(run, turn.at) if run.seal else Seal(_output(run)))
     for unit, attempt in run.attempts:
         if attempt.unsettled:
             turn.do(pay_effect(unit, attempt, again=True))
@@ -101,8 +106,7 @@ def resume(run: Run, at: int) -> tuple[Effect, ...]:
                 turn.do(fetch_effect(run, unit, attempt))
             case State.FETCHED:
                 turn.do(check_effect(run, unit, attempt))
-    turn.do(Wake(at))
-    return tuple(turn.effects)
+    turn.do(Wake(turn.at))
 
 
 # --- the sale: bill, money, delivery, refund ------------------------------------------------------------------------
@@ -182,21 +186,23 @@ def _press_on(turn: Turn) -> None:
             replace_failed(turn, need)
         _open_units(turn, name)
         for unit in turn.run.units_of(name):
-            hear_judges(turn, unit)
-            press_unit(turn, turn.unit(unit))
+            if has_its_item(turn, unit):
+                hear_judges(turn, unit)
+                press_unit(turn, turn.unit(unit))
     replace_failed(turn, turn.run.recipe.output)
     _finish_or_fail(turn)
 
 
 def _open_units(turn: Turn, name: str) -> None:
-    """Give a step its units once all it needs is there."""
-    run = turn.run
-    if name in run.fans or not needed(run, name) or not all(over(run, need) for need in run.recipe.needs[name]):
+    """Give a step its units once all it needs is there; what it takes one by one may still be on its way."""
+    run, stream = turn.run, turn.run.recipe.stream(name)
+    if name in run.fans or not needed(run, name):
         return
-    if any(failure(run, need) for need in run.recipe.needs[name]):
-        return
+    for need in run.recipe.needs[name]:
+        if failure(run, need) or not (over(run, need) or (need == stream and need in run.fans)):
+            return
     try:
-        count = len(items_of(run, name))
+        count = count_of(run, name)
     except Unresolved:
         count = 0
     turn.note_step("fanned", name, count=count)

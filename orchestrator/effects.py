@@ -196,6 +196,13 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """A process has taken the run up again: whatever was under way may have moved on meanwhile."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Nothing happened but time."""
 
@@ -204,7 +211,7 @@ class Tick:
 
 Input = (
     Open | BillMade | BillPaid | BillGone | Offers | Cached | Heard | Paid | Repaid | Capped | Fetched | NotFetched
-    | Gated | Sealed | Taken | Returned | Cancel | Tick
+    | Gated | Sealed | Taken | Returned | Cancel | Resumed | Tick
 )  # fmt: skip
 
 # --- effects --------------------------------------------------------------------------------------------------------

@@ -123,6 +123,11 @@ class TimmysHands:
     def relays(self) -> tuple[str, ...]:
         return self._pool.relays
 
+    @property
+    def offline(self) -> bool:
+        states = self._pool.state()
+        return bool(self.relays) and not any(states.get(url) == "up" for url in self.relays)
+
     async def recall(self, request_id: str, relays: Sequence[str]) -> list[Event]:
         where = list(dict.fromkeys([*self._pool.relays, *relays]))
         try:

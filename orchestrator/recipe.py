@@ -255,6 +255,16 @@ class Recipe:
     def output_mime(self) -> str:
         return self.steps[self.output].out.mime
 
+    def fanned_source(self, name: str) -> str | None:
+        """The fanned-out step whose artefacts this step's `each` runs over, unit by unit; None for any other list."""
+        ref = Ref.read(self.steps[name.partition("~")[0]].each)
+        return ref.root if ref is not None and ref.root in self.steps and self.steps[ref.root].each else None
+
+    def stream(self, name: str) -> str | None:
+        """The same where nothing else of the step needs all of it: each unit begins as soon as its item is there."""
+        source = self.fanned_source(name)
+        return source if sum(ref.root == source for ref in step_refs(self.steps[name])) == 1 else None
+
     def dispensable(self, name: str) -> bool:
         """Whether the composite can be sold while nobody offers this step."""
         return self.steps[name].optional or self.steps[name].instead is not None or name in self.spares

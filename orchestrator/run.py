@@ -18,6 +18,7 @@ from typing import Any
 from orchestrator.recipe import Recipe, StepDoc
 
 UnitKey = tuple[str, int]
+LOOK_SECONDS = 30  # for looking around after a restart
 
 
 class Phase(StrEnum):
@@ -196,6 +197,7 @@ class Unit:
     failed: bool = False  # no attempt is left
     reason: str = ""
     rest_until: int = 0
+    skipped: bool = False  # the item it was to work on has failed, and the recipe does without
 
     @property
     def key(self) -> UnitKey:
@@ -207,7 +209,7 @@ class Unit:
 
     @property
     def over(self) -> bool:
-        return self.done or self.failed
+        return self.done or self.failed or self.skipped
 
     @property
     def live(self) -> list[Attempt]:
@@ -222,8 +224,8 @@ class Unit:
         """One word for people: that of the attempt that is furthest."""
         if self.replaced:
             return "replaced"
-        if self.failed:
-            return "failed"
+        if self.failed or self.skipped:
+            return "failed" if self.failed else "skipped"
         if not self.attempts:
             return "accepted" if self.done else str(State.PLANNED)
         return str(max(self.attempts, key=lambda attempt: (not attempt.state.failed, attempt.number)).state)
@@ -304,10 +306,17 @@ class Run:
     sealing: bool = False
     seal: tuple[str, str] | None = None  # URL and hash of the encrypted composite
     cancelled_by_buyer: bool = False
+    resumes: int = 0  # how often a process took it up again
+    resumed_at: int = 0
 
     @property
     def deadline(self) -> int:
-        return (self.paid_at or self.opened_at) + self.terms.seconds
+        return max((self.paid_at or self.opened_at) + self.terms.seconds, self.back_at)
+
+    @property
+    def back_at(self) -> int:
+        """Until then nothing is late: after an absence of ours, what came meanwhile is looked at first."""
+        return self.resumed_at + LOOK_SECONDS if self.resumed_at else 0
 
     @property
     def chain(self) -> str:
@@ -426,6 +435,8 @@ def _apply_to_run(run: Run, entry: Entry) -> Run:
             return replace(run, phase=Phase.REFUNDED, ended_at=at)
         case "cancelled":
             return replace(run, phase=Phase.CANCELLED, reason=data["reason"], ended_at=at)
+        case "resumed":
+            return replace(run, resumed_at=at, resumes=entry.idx + 1)
         case "dead":
             return replace(run, phase=Phase.DEAD, reason=data["reason"], ended_at=at)
     return run
@@ -442,6 +453,8 @@ def _apply_to_unit(unit: Unit, entry: Entry) -> Unit:
                 for a in unit.attempts
             )
             return replace(unit, attempts=attempts, artefact=Artefact.load(entry.data["artefact"]))
+        case "skipped":
+            return replace(unit, skipped=True)
         case "failed":
             return replace(unit, failed=True, reason=entry.data["reason"])
         case "replaced":

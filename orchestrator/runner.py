@@ -2,7 +2,7 @@
 
 The order is always the same: decide; write (entries, signed events and payment intents in one durable transaction);
 act. Each effect that waits for the world is a task of its own and comes back as an input; so a run never blocks, and
-whatever is lost in a crash is begun again by `decide.resume`.
+whatever is lost in a crash is begun again (`Resumed`).
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from market.kinds import FEEDBACK
 from nostr.clock import Clock
 from nostr.event import Event
 from nostr.key import SecretKey
-from orchestrator import decide as decisions
 from orchestrator.answers import Answers
+from orchestrator.decide import decide
 from orchestrator.effects import (
     Ask,
     BillGone,
@@ -48,6 +48,7 @@ from orchestrator.effects import (
     Recall,
     Record,
     Repaid,
+    Resumed,
     Returned,
     Review,
     Seal,
@@ -85,6 +86,11 @@ class Hands(Protocol):
     @property
     def relays(self) -> tuple[str, ...]:
         """Our own relays."""
+        ...
+
+    @property
+    def offline(self) -> bool:
+        """True while none of them can be reached."""
         ...
 
     async def recall(self, request_id: str, relays: Sequence[str]) -> list[Event]:
@@ -143,6 +149,7 @@ class _Live:
     done: asyncio.Event = field(default_factory=asyncio.Event)
     left: bool = False
     broken: bool = False
+    away: bool = False  # our relays were out of reach when it was last its turn
 
 
 class Runner:
@@ -172,18 +179,14 @@ class Runner:
         found = await self.journal.unfinished()
         for run, event in found:
             live = self._adopt(run, JobRequest.parse(event, self.key))
-            for _, attempt in run.attempts:
-                if attempt.request_id:
-                    self._orders[attempt.request_id] = run.id
-            for effect in decisions.resume(run, self.clock()):
-                self._act(live, effect)
+            await self._turn(live, Resumed(self.clock()))
         return len(found)
 
     async def open(self, given: Open, request: JobRequest) -> None:
         """Begin a run. The same request a second time changes nothing."""
         if given.id in self._live or await self.journal.load(given.id) is not None:
             return
-        run, effects = decisions.decide(None, given)
+        run, effects = decide(None, given)
         live = self._adopt(run, request)
         try:
             await self._write_and_act(live, None, run, effects, given.at)
@@ -248,6 +251,8 @@ class Runner:
         while not live.left:
             given = await live.inbox.get()
             try:
+                if isinstance(given, Resumed):
+                    self._drop_tasks(live)
                 if live.broken:
                     await self._begin_again(live)
                 await self._turn(live, given)
@@ -262,16 +267,14 @@ class Runner:
     async def _begin_again(self, live: _Live) -> None:
         """As after a restart of the process, for one run."""
         await asyncio.sleep(AGAIN)
-        for task in live.tasks:
-            task.cancel()
+        self._drop_tasks(live)
         live.run = await self.journal.load(live.run.id) or live.run
         live.broken = False
-        for effect in decisions.resume(live.run, self.clock()):
-            self._act(live, effect)
+        await self._turn(live, Resumed(self.clock()))
 
     async def _turn(self, live: _Live, given: Input) -> None:
         before = live.run
-        run, effects = decisions.decide(before, given)
+        run, effects = decide(before, given)
         try:
             await self._write_and_act(live, before, run, effects, given.at)
         except CapReached as error:
@@ -485,8 +488,23 @@ class Runner:
         if live.timer is not None:
             live.timer.cancel()
         delay = max(0.0, at - self.clock())
-        loop = asyncio.get_running_loop()
-        live.timer = loop.call_later(delay, lambda: live.inbox.put_nowait(Tick(self.clock())))
+        live.timer = asyncio.get_running_loop().call_later(delay, self._tick, live)
+
+    def _tick(self, live: _Live) -> None:
+        """Time is told only while we can be heard: nobody is late because our relays are away."""
+        if self.hands.offline:
+            live.away = True
+            live.timer = asyncio.get_running_loop().call_later(1, self._tick, live)
+            return
+        now = self.clock()
+        live.inbox.put_nowait(Resumed(now) if live.away else Tick(now))
+        live.away = False
+
+    @staticmethod
+    def _drop_tasks(live: _Live) -> None:
+        """What waits is begun again by `Resumed`, each effect looking before it acts."""
+        for task in live.tasks:
+            task.cancel()
 
     def _leave(self, live: _Live) -> None:
         """The run is over; payments whose outcome is open, and money owed to us, are still looked after."""
@@ -509,7 +527,7 @@ class Runner:
             if unit.over and not (old and old.over):
                 won = unit.accepted
                 who = won.provider.name or won.provider.pubkey[:8] if won and won.provider else "cache"
-                how = f"<- {who} {unit.paid_msat / 1000:g} sat" if unit.done else f"failed: {unit.reason}"
+                how = f"<- {who} {unit.paid_msat / 1000:g} sat" if unit.done else f"{unit.state} {unit.reason}"
                 log.info("%s %s[%d] %s", name, *key, how)
 
 

@@ -13,7 +13,7 @@ from orchestrator.purchase import owed
 from orchestrator.recipe import Judge, stand_in
 from orchestrator.run import Artefact, Attempt, Run, State, Unit
 from orchestrator.turn import Turn, ask_effect, review, withdraw
-from orchestrator.values import Unresolved, as_text, resolve
+from orchestrator.values import Unresolved, as_text, parent_of, resolve
 
 ANSWER_SECONDS = 30  # a provider that says nothing at all for this long after an order is passed over
 EMPTY_ASKS = 6  # so often is asked where nobody sells a step
@@ -121,14 +121,16 @@ def _late_at(run: Run, unit: Unit, attempt: Attempt) -> int | None:
     seconds = run.doc(unit).seconds
     match attempt.state:
         case State.ORDERED if not attempt.answered:
-            return attempt.ordered_at + min(ANSWER_SECONDS, seconds)
+            at = attempt.ordered_at + min(ANSWER_SECONDS, seconds)
         case State.ORDERED:
-            return attempt.ordered_at + seconds
+            at = attempt.ordered_at + seconds
         case State.PAID:
-            return attempt.paid_at + seconds
+            at = attempt.paid_at + seconds
         case State.PAYING if attempt.pending:
-            return attempt.at + seconds
-    return None
+            at = attempt.at + seconds
+        case _:
+            return None
+    return max(at, run.back_at)
 
 
 def _hedge_due(turn: Turn, unit: Unit, attempt: Attempt) -> bool:
@@ -144,7 +146,7 @@ def _hedge_at(run: Run, unit: Unit, attempt: Attempt) -> int | None:
     if run.doc(unit).kind == JOB_HUMAN:
         return None  # two people are not set to the same work because one takes the time he was given
     slow = attempt.provider.p95_s if attempt.provider.p95_s is not None else run.doc(unit).seconds * HEDGE_SHARE
-    return (attempt.paid_at or attempt.ordered_at) + max(5, int(slow))
+    return max((attempt.paid_at or attempt.ordered_at) + max(5, int(slow)), run.back_at)
 
 
 def hear_judges(turn: Turn, unit: Unit) -> None:
@@ -234,6 +236,15 @@ def needed(run: Run, name: str) -> bool:
     )
 
 
+def has_its_item(turn: Turn, unit: Unit) -> bool:
+    """Whether what this unit works on is there. A unit whose item has failed is left out."""
+    if unit.over or (parent := parent_of(turn.run, unit)) is None or parent.done:
+        return True
+    if parent.over:
+        turn.note_unit("skipped", unit)
+    return False
+
+
 def over(run: Run, name: str) -> bool:
     """Every unit of the step has come to an end, and enough of them well."""
     ended = name in run.fans and all(unit.over for unit in run.units_of(name))
@@ -246,7 +257,7 @@ def failure(run: Run, name: str) -> str | None:
     doc = run.doc(name)
     if doc.optional or name not in run.fans:
         return None
-    units = run.units_of(name)
+    units = [unit for unit in run.units_of(name) if not unit.skipped]
     if not units:
         return f"step {name!r} has nothing to work on ({doc.each})"
     failed = [unit for unit in units if unit.failed]

@@ -35,11 +35,23 @@ def resolve(run: Run, unit: Unit | None, text: object) -> Any:
     return _follow(run, unit, ref, str(text))
 
 
-def items_of(run: Run, name: str) -> list[Any]:
-    """What a step with `each` runs on, cut to `most`."""
-    doc = run.doc(name)
+def count_of(run: Run, name: str) -> int:
+    """How many units a step has: one, or with `each` one an item, cut to `most`. Raises Unresolved."""
+    doc, source = run.doc(name), run.recipe.fanned_source(name)
     if doc.each is None:
-        return [None]
+        return 1
+    return min(run.fans[source], doc.most) if source else len(_items(run, name))
+
+
+def parent_of(run: Run, unit: Unit) -> Unit | None:
+    """The unit of another fanned-out step on whose artefact this one works; None where it works on something else."""
+    source = run.recipe.fanned_source(unit.name)
+    return run.units.get((source, unit.idx)) if source else None
+
+
+def _items(run: Run, name: str) -> list[Any]:
+    """The values that a step with `each` runs on, cut to `most`."""
+    doc = run.doc(name)
     value = resolve(run, None, doc.each)
     if not isinstance(value, list):
         raise Unresolved(f"{doc.each} is not a list")
@@ -137,17 +149,14 @@ def _follow(run: Run, unit: Unit | None, ref: Ref, text: str) -> Any:
 
 def _each(run: Run, name: str, idx: int, path: tuple[str, ...], text: str) -> Any:
     """The item of unit `idx`; `$each.each` is the item that the parent unit itself ran on."""
-    doc = run.doc(name)
-    ref = Ref.read(doc.each)
-    assert ref is not None
-    if ref.root in run.recipe.steps and run.doc(ref.root).each is not None:
-        parents = [unit for unit in run.units_of(ref.root) if unit.artefact is not None]
-        parent = parents[idx]
+    if (source := run.recipe.fanned_source(name)) is not None:
         if path[:1] == ("each",):
-            return _each(run, parent.name, parent.idx, path[1:], text)
-        assert parent.artefact is not None
-        return _value(run, parent.name, parent.artefact, path, text)
-    items = items_of(run, name)
+            return _each(run, source, idx, path[1:], text)
+        artefact = run.units[source, idx].artefact
+        if artefact is None:
+            raise Unresolved(f"{text}: {source}[{idx}] has no result")
+        return _value(run, source, artefact, path, text)
+    items = _items(run, name)
     if idx >= len(items):
         raise Unresolved(f"{text}: there is no item {idx}")
     return _walk(items[idx], path, text)

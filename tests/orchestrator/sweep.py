@@ -2,27 +2,33 @@
 
     python -m tests.orchestrator.sweep FOLDER MODE [FIRST STEP]
 
-Each life of Timmy is a forked child that shares nothing with the next but files: his journal and the world. Life one
-counts the points; then, for each point, a life is killed there and another one finishes. What must hold afterwards is
-checked from the world's file alone. Prints one JSON line.
+What `kill -9` leaves behind is files: Timmy's journal and the world, each a database and its log as they are in that
+moment. So one undisturbed life is recorded, with an image of these files at every point, and from each image another
+life, a forked child that shares nothing else, has to finish. At some points a life is really killed, which must come
+to the same. What must hold afterwards is checked from the world's file alone. Prints one JSON line.
 """
 
 import asyncio
+import gc
 import json
 import os
 import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from orchestrator.run import Phase, rebuild
-from tests.orchestrator.world import BUYER, TIMMY, Provider, Timmy, World, crowd
+from orchestrator.run import Entry, Phase, rebuild
+from tests.orchestrator.world import TIMMY, Provider, Timmy, World, crowd
 
 LIFE_SECONDS = 25
 PRICE = 200_000
+FILES = ("timmy.db", "world.db")
+MANY = 10_000
+REALLY = 24  # at every so many points a process is killed in earnest
 MODES: dict[str, Callable[[], list[Provider]]] = {
     "delivers": crowd,
     "locks": lambda: [Provider(p.name, p.kind, p.price_msat, "hold") for p in crowd()],
@@ -34,26 +40,44 @@ MODES: dict[str, Callable[[], list[Provider]]] = {
 
 
 class Points:
-    """Counts points; at the deadly one the process is gone."""
+    """Counts points; leaves an image of the files at those in `kept`, or is gone at the deadly one."""
 
-    def __init__(self, deadly: int | None) -> None:
-        self.seen, self.deadly = 0, deadly
+    def __init__(self, folder: Path, images: Path, kept: Container[int], deadly: int | None) -> None:
+        self.folder, self.images, self.kept, self.deadly = folder, images, kept, deadly
         self.names: list[str] = []
 
     def __call__(self, name: str) -> None:
-        self.seen += 1
         self.names.append(name)
-        if self.seen == self.deadly:
+        if len(self.names) == self.deadly:
             os.kill(os.getpid(), signal.SIGKILL)
+        if len(self.names) in self.kept:
+            take_image(self.folder, self.images / str(len(self.names)))
 
 
-def live(folder: Path, mode: str, deadly: int | None) -> tuple[int | None, list[str]]:
+def take_image(folder: Path, image: Path) -> None:
+    """The files as a death at this moment would leave them: databases with their logs, without shared memory."""
+    image.mkdir(parents=True)
+    for name in FILES:
+        if not (folder / name).exists():
+            continue
+        with closing(sqlite3.connect(f"file:{folder / name}?mode=ro", uri=True, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM sqlite_master").fetchone()  # while it reads, the log is not begun anew
+            shutil.copyfile(folder / name, image / name)
+            log = folder / f"{name}-wal"
+            if log.exists():
+                shutil.copyfile(log, image / log.name)
+
+
+def live(
+    folder: Path, mode: str, *, kept: Container[int] = (), deadly: int | None = None
+) -> tuple[int | None, list[str]]:
     """One life in a child process; (status or None if killed, names of the points passed)."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(read)
-        points = Points(deadly)
+        points = Points(folder, folder.parent / "images", kept, deadly)
         try:
             asyncio.run(_life(folder, mode, points))
             os.write(write, json.dumps(points.names).encode())
@@ -113,8 +137,6 @@ def check(folder: Path, mode: str) -> list[str]:
 
 def _journal(folder: Path) -> list[str]:
     """The journal's tables tell what its entries tell."""
-    from orchestrator.run import Entry
-
     wrong = []
     db = sqlite3.connect(folder / "timmy.db")
     db.row_factory = sqlite3.Row
@@ -144,26 +166,32 @@ def _journal(folder: Path) -> list[str]:
 
 def sweep(base: Path, mode: str, first: int, stride: int) -> dict[str, Any]:
     """Every `stride`-th point from `first` on."""
-    folder = base / f"{mode}-clean"
-    folder.mkdir(parents=True)
-    status, names = live(folder, mode, None)
+    clean, images = base / "clean", base / "images"
+    clean.mkdir(parents=True)
+    gc.freeze()  # children share what is loaded
+    status, names = live(clean, mode, kept=range(first, MANY, stride))
     problems = [] if status == 0 else [f"the undisturbed life ended with {status}"]
-    problems += check(folder, mode)
+    problems += check(clean, mode)
     killed = 0
-    for deadly in range(first, len(names) + 1, stride):
-        folder = base / f"{mode}-{deadly}"
-        folder.mkdir()
-        status, _ = live(folder, mode, deadly)
-        killed += status is None
-        status, _ = live(folder, mode, None)
-        found = check(folder, mode) + ([] if status == 0 else [f"the second life ended with {status}"])
-        at = names[deadly - 1]
-        problems += [f"{mode} killed at point {deadly} ({at}): {problem}" for problem in found]
-        if not found:
-            shutil.rmtree(folder)
+    for point in range(first, len(names) + 1, stride):
+        folder = images / str(point)
+        problems += _finish(folder, mode, f"{mode} dead at point {point} ({names[point - 1]})")
+        if point % REALLY == first % REALLY:
+            folder = base / f"killed-{point}"
+            folder.mkdir()
+            status, _ = live(folder, mode, deadly=point)
+            killed += status is None
+            problems += _finish(folder, mode, f"{mode} killed at point {point} ({names[point - 1]})")
     return {"mode": mode, "points": len(names), "killed": killed, "problems": problems, "names": sorted(set(names))}
+
+
+def _finish(folder: Path, mode: str, words: str) -> list[str]:
+    """Another life on these files, and what is wrong then."""
+    status, _ = live(folder, mode)
+    found = check(folder, mode) + ([] if status == 0 else [f"the next life ended with {status}"])
+    shutil.rmtree(folder)
+    return [f"{words}: {problem}" for problem in found]
 
 
 if __name__ == "__main__":
     print(json.dumps(sweep(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
-    assert BUYER

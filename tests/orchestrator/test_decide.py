@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from market.job import build_feedback, build_result
 from nostr.event import Event
 from nostr.key import SecretKey
-from orchestrator.decide import decide, resume
+from orchestrator.decide import decide
 from orchestrator.effects import (
     Ask,
     BillGone,
@@ -35,6 +35,7 @@ from orchestrator.effects import (
     Pay,
     Publish,
     Record,
+    Resumed,
     Returned,
     Take,
     Taken,
@@ -62,9 +63,13 @@ RECIPE = Recipe.parse({
         },
         "frame": {
             "kind": 5100, "each": "$story.shots", "i": [["$each.prompt", "text"]], "out": {"mime": "image/*"},
-            "buy": 2, "pick": "best", "tries": 3, "seconds": 60,
+            "buy": 2, "pick": "best", "tries": 3, "seconds": 60, "least": 1,
         },
-        "cut": {"kind": 5203, "i": [["$frame", "url"]], "out": {"mime": "video/mp4"}, "seconds": 60, "tries": 2},
+        "clip": {
+            "kind": 5202, "each": "$frame", "i": [["$each", "url"]], "out": {"mime": "video/*"}, "seconds": 60,
+            "tries": 2,
+        },
+        "cut": {"kind": 5203, "i": [["$clip", "url"]], "out": {"mime": "video/mp4"}, "seconds": 60, "tries": 2},
     },
 })  # fmt: skip
 TERMS = Terms(
@@ -263,7 +268,7 @@ class Rough(RuleBasedStateMachine):
         self.run = rebuild(RUN_ID, self.entries)
         self.waiting = []
         self.refunded = 0
-        self._take(self.run, resume(self.run, self.now))
+        self._take(*decide(self.run, Resumed(self.now)))
 
     # --- what must hold ---------------------------------------------------------------------------------------------
 

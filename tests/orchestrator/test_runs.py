@@ -2,11 +2,14 @@
 
 import asyncio
 import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from market.job import JobRequest
 from nostr import nip44
 from nostr.event import Event
 from orchestrator import purchase, units
@@ -39,8 +42,21 @@ def portraits(**step: Any) -> Recipe:
     })  # fmt: skip
 
 
+def moving(**frame: Any) -> Recipe:
+    """The same with a clip made of each picture."""
+    doc = json.loads(portraits(**frame).dumps())
+    clip = {"kind": 5202, "each": "$frame", "i": [["$each", "url"]], "out": {"mime": "video/mp4"}, "seconds": 10}
+    cut = {**doc["steps"]["cut"], "i": [["$clip", "url"]]}
+    return Recipe.parse({**doc, "d": "moving", "steps": {**doc["steps"], "clip": clip, "cut": cut}})
+
+
 def results(timmy: Timmy) -> list[Event]:
     return [event for _, event in timmy.world.events(kind=6260, pubkey=TIMMY.public)]
+
+
+def _ordered(timmy: Timmy, run_id: str, name: str) -> bool:
+    run = timmy.runner.get(run_id)
+    return run is not None and any(a.state is State.ORDERED for unit in run.units_of(name) for a in unit.attempts)
 
 
 def won_by(run: Run, name: str) -> set[str]:
@@ -56,6 +72,80 @@ async def test_a_music_video_is_bought_step_by_step_and_delivered(tmp_path: Path
         cut = run.units["cut", 0].artefact
         assert cut is not None and result.first("x") == cut.sha256 and result.content.startswith("http://own.test/")
         assert rebuild(run.id, await timmy.journal.entries(run.id)) == run
+
+
+async def test_the_first_clip_is_made_while_the_second_picture_is_still_painted(tmp_path: Path) -> None:
+    async with Timmy(tmp_path, crowd()) as timmy:
+        serve, held = timmy.world._serve, []
+
+        def slowly(provider: Provider, request: JobRequest) -> None:
+            if request.kind == 5100 and "hill" in request.inputs[0].value:
+                held.append((provider, request))  # until somebody has ordered a clip
+                return
+            serve(provider, request)
+            if request.kind == 5202 and held:
+                serve(*held.pop())
+
+        timmy.world._serve = slowly  # type: ignore[method-assign]
+        run = await timmy.until_over(await timmy.sell(moving(), hedge=False))
+        assert run.phase is Phase.DELIVERED and run.fans == {"story": 1, "frame": 2, "clip": 2, "cut": 1}
+        clips = [unit.accepted for unit in run.units_of("clip")]
+        frames = [unit.artefact for unit in run.units_of("frame")]
+        for clip, frame in zip(clips, frames, strict=True):  # each was made of its own picture
+            order = timmy.world.order(clip.request_id if clip else "")
+            assert frame is not None and order.inputs[0].value == frame.url
+
+
+async def test_a_picture_that_failed_is_no_clip_and_no_failure(tmp_path: Path) -> None:
+    async with Timmy(tmp_path, crowd()) as timmy:
+        serve = timmy.world._serve
+
+        def serve_but_hills(provider: Provider, request: JobRequest) -> None:
+            bad = request.kind == 5100 and "lantern" in request.inputs[0].value
+            serve(Provider(provider.name, provider.kind, provider.price_msat, "error") if bad else provider, request)
+
+        timmy.world._serve = serve_but_hills  # type: ignore[method-assign]
+        run = await timmy.until_over(await timmy.sell(moving(least=1), hedge=False))
+        assert run.phase is Phase.DELIVERED
+        assert [unit.state for unit in run.units_of("frame")] == ["failed", "accepted"]
+        assert [unit.state for unit in run.units_of("clip")] == ["skipped", "accepted"]
+        assert timmy.world.spent() == 4 * 10_000
+
+
+async def test_who_was_away_does_not_call_the_others_late(tmp_path: Path) -> None:
+    """Orders that were answered, or not even sent, while Timmy was down."""
+    async with Timmy(tmp_path, crowd(image="silent")) as timmy:
+        run_id = await timmy.sell(portraits(seconds=60), hedge=False)
+        async with asyncio.timeout(10):
+            while not _ordered(timmy, run_id, "frame"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        now = timmy.world.clock()
+    later = Timmy(tmp_path, [replace(p, mood="good") for p in crowd(image="silent")], clock=lambda: now + 50)
+    async with later:
+        for request in later.world.orders(5100):
+            later.world._serve(later.world.providers[request.event.first("p") or ""], request)
+        run = await later.until_over(run_id)
+        assert run.phase is Phase.DELIVERED and won_by(run, "frame") == {"silent image"}
+        assert {stars for _, stars, _ in later.hands.reviews} == {5}
+
+
+async def test_nobody_is_late_because_our_relay_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units, "ANSWER_SECONDS", 1)
+    async with Timmy(tmp_path, crowd()) as timmy:
+        serve, held = timmy.world._serve, []
+        timmy.world._serve = lambda *order: held.append(order)  # type: ignore[method-assign,misc]
+        run_id = await timmy.sell(portraits(), hedge=False)
+        async with asyncio.timeout(5):
+            while not held:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        timmy.hands.offline = True
+        await asyncio.sleep(2.2)
+        timmy.world._serve = serve  # type: ignore[method-assign]
+        timmy.hands.offline = False
+        serve(*held[0])
+        run = await timmy.until_over(run_id)
+        assert run.phase is Phase.DELIVERED
+        assert {stars for _, stars, _ in timmy.hands.reviews} == {5}
 
 
 @pytest.mark.parametrize("mood", ["error", "bad", "dear", "thief", "silent", "vanish"])

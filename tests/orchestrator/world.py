@@ -16,6 +16,7 @@ from typing import Self
 
 from market.job import JobRequest, build_feedback, build_result
 from market.media import Media
+from nostr.clock import Clock, system_clock
 from nostr.event import Event
 from nostr.key import SecretKey
 from orchestrator import till as till_module
@@ -80,7 +81,13 @@ def crowd(**moods: str) -> list[Provider]:
 class World:
     """Opens (or makes) the file. `point(name)` is called around everything that changes the outside."""
 
-    def __init__(self, path: Path, providers: list[Provider], point: Callable[[str], None] = lambda name: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        providers: list[Provider],
+        point: Callable[[str], None] = lambda name: None,
+        clock: Clock = system_clock,
+    ) -> None:
         fresh = not path.exists()
         self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self.db.execute("PRAGMA synchronous=OFF")
@@ -90,7 +97,7 @@ class World:
         self.providers = {provider.key.public: provider for provider in providers}
         self.point = point
         self.news = asyncio.Event()
-        self.clock = till_module_clock
+        self.clock = clock
         self.buyer_pays = True
         if not fresh:
             self._catch_up()
@@ -115,6 +122,14 @@ class World:
             (after, kind, kind, pubkey, pubkey),
         ).fetchall()
         return [(seq, Event.from_json(raw)) for seq, raw in rows]
+
+    def order(self, request_id: str) -> JobRequest:
+        (raw,) = self.db.execute("SELECT raw FROM event WHERE id = ?", (request_id,)).fetchone()
+        return JobRequest.parse(Event.from_json(raw))
+
+    def orders(self, kind: int) -> list[JobRequest]:
+        """All that Timmy ordered of a kind."""
+        return [JobRequest.parse(event) for _, event in self.events(kind=kind, pubkey=TIMMY.public)]
 
     def about(self, request_id: str) -> list[Event]:
         rows = self.db.execute(
@@ -266,12 +281,6 @@ class World:
         return sum(msat for (msat,) in self.db.execute("SELECT msat FROM moved WHERE payer = 'timmy'"))
 
 
-def till_module_clock() -> int:
-    import time
-
-    return int(time.time())
-
-
 class WorldWallet:
     """Timmy's wallet in this world."""
 
@@ -362,6 +371,7 @@ class WorldHands:
     said: list[Event] = field(default_factory=list)
     relays: tuple[str, ...] = (RELAY,)
     stir: asyncio.Event = field(default_factory=asyncio.Event)
+    offline: bool = False
 
     async def offers(self, run: Run, ask: Ask) -> tuple[Candidate, ...]:
         found = [p for p in self.world.providers.values() if p.kind == ask.kind and (p.own or not ask.own_only)]
@@ -426,10 +436,11 @@ class Timmy:
         hold: bool = True,
         point: Callable[[str], None] | None = None,
         limits: Limits | None = None,
+        clock: Clock = system_clock,
     ) -> None:
         self.folder, self.limits = folder, limits
         self.point = point or (lambda name: None)
-        self.world = World(folder / "world.db", providers, self.point)
+        self.world = World(folder / "world.db", providers, self.point, clock)
         self.wallet = WorldWallet(self.world, hold=hold)
 
     async def __aenter__(self) -> "Timmy":
