@@ -130,8 +130,8 @@ def mount(
 ) -> None:
     """Add the page's routes to the relay's application, and its front page at `/`.
 
-    `credits`: the wallet is expected to hold credits, until it says so itself. `workshop` is the node's hand on settings
-    and processes; without one the operator's page only shows them.
+    `credits`: the wallet is expected to hold credits, until it says so itself. `workshop` is the node's hand on
+    settings and processes; without one the operator's page only shows them.
     """
     from web import docs, inbox, jobs, market, operator, recipes, shop
 

@@ -68,6 +68,7 @@ class Service:
     announcement: Announcement
     kind: int
     seen: int | None
+    left: int
     sample: Work | None
     seconds: int | None
     score: Score
@@ -119,6 +120,8 @@ class Service:
     @property
     def life(self) -> str:
         """`live`, `late` or `gone`: the class of the dot."""
+        if self.left >= (self.seen or 0):
+            return "gone"
         age = self.now - (self.seen or 0)
         return "live" if age <= LIVE else "late" if age <= LATE else "gone"
 
@@ -169,6 +172,7 @@ class Shelf:
         self._withdrawn: dict[str, int] = {}
         self._names: dict[str, tuple[int, str]] = {}
         self._seen: dict[str, int] = {}
+        self._left: dict[str, int] = {}  # when a seller said goodbye
         self._works: dict[tuple[str, int, str], deque[Work]] = defaultdict(lambda: deque(maxlen=WORKS))
         self._times: dict[tuple[str, int, str], deque[int]] = defaultdict(lambda: deque(maxlen=50))
         self._prices: dict[tuple[str, int, str], dict[str, tuple[int, int]]] = defaultdict(dict)
@@ -231,7 +235,10 @@ class Shelf:
                 del self._announcements[min(self._announcements, key=lambda who: self._seen.get(who[0], 0))]
         elif event.kind == HEARTBEAT:
             beat = Heartbeat.parse(event)
-            self._saw(event.pubkey, beat.created_at if beat.status not in ("offline", "stopped") else 0)
+            if beat.status in ("offline", "stopped"):
+                self._left[event.pubkey] = max(beat.created_at, self._left.get(event.pubkey, 0))
+            else:
+                self._saw(event.pubkey, beat.created_at)
         elif event.kind == RECIPE:
             before_event = self._recipes.get(event.address)
             if before_event is None or before_event.created_at <= event.created_at:
@@ -244,7 +251,16 @@ class Shelf:
                     self._withdrawn[address] = max(event.created_at, self._withdrawn.get(address, 0))
         else:
             self._take_result(event)
-        for kept in (self._withdrawn, self._names, self._seen, self._works, self._times, self._prices, self._recipes):
+        for kept in (
+            self._withdrawn,
+            self._names,
+            self._seen,
+            self._left,
+            self._works,
+            self._times,
+            self._prices,
+            self._recipes,
+        ):
             _bound(kept)
 
     def _take_profile(self, event: Event) -> None:
@@ -365,7 +381,8 @@ class Shelf:
 
     def _service(self, announcement: Announcement, kind: int) -> Service:
         pubkey = announcement.pubkey
-        made = Service(announcement, kind, self._seen.get(pubkey), None, None, self._score(pubkey, kind), self._clock())
+        seen, left = self._seen.get(pubkey), self._left.get(pubkey, 0)
+        made = Service(announcement, kind, seen, left, None, None, self._score(pubkey, kind), self._clock())
         key = (pubkey, kind, made.recipe or "")
         works = self._works_of(key)
         sample = next((work for work in works if work.media is not None), works[0] if works else None)

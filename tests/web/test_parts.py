@@ -205,3 +205,13 @@ def test_a_graph_says_each_thing_once_and_crosses_no_box() -> None:
                 inside = [b.name for b in boxes if b.x < x < b.x + WIDTH and b.y < y < b.y + HEIGHT]
                 assert not inside, (path.name, edge)
         assert ElementTree.fromstring(small(recipe)) is not None
+
+
+def test_who_says_goodbye_is_gone_until_the_next_sign_of_life(clock: FakeClock) -> None:
+    there = shelf(clock)
+    for seconds, status, life in ((1, "ready", "live"), (1, "offline", "gone"), (1, "ready", "live")):
+        clock.turn(seconds)
+        there.take(SELLER.sign(kind=11998, tags=[["d", "p"], ["status", status]], created_at=clock()))
+        assert there.services()[0].life == life
+    there.take(SELLER.sign(kind=11998, tags=[["d", "p"], ["status", "offline"]], created_at=clock() - 2))
+    assert there.services()[0].life == "live", "an older goodbye says nothing"
