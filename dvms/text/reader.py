@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dvms.text.lexicon import (
     ACTIONS,
@@ -33,6 +33,9 @@ from dvms.text.lexicon import (
     word_set,
 )  # fmt: skip
 from dvms.text.nouns import DETERMINERS, NOBODY, POSSESSIVES, Noun, article, noun
+
+if TYPE_CHECKING:
+    from dvms.image.storybook.words import Meaning, Subject
 
 __all__ = ["Noun", "Theme", "article", "read", "tidy", "title"]
 
@@ -85,7 +88,7 @@ _WHEN: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """What a text is to be about. `text` is the theme itself, cleaned."""
+    """What a text is to be about. `text` is the theme itself, cleaned; `said` the same in the words it came in."""
 
     text: str
     subject: Noun
@@ -99,6 +102,7 @@ class Theme:
     time: str
     concept: str
     language: str
+    said: str = ""
 
     @property
     def where(self) -> str:
@@ -125,7 +129,7 @@ def read(text: str) -> Theme:
     """Understand a theme. Any text gives one; what it does not say follows from what it does."""
     from dvms.image.storybook import languages, sprites, words
 
-    clean = tidy(text)
+    clean = said = tidy(text)
     plain = sprites.plain(clean.replace("-", " "))
     language = languages.guess(plain)
     meaning = words.understand(clean)
@@ -133,7 +137,7 @@ def read(text: str) -> Theme:
         if re.search(r"\b(the|and|with|of|a)\b", plain) and not re.search(r"[^\x00-\x7f]", clean):
             language = "en"
         else:
-            clean = _foreign(meaning) or clean
+            clean = _foreign(meaning, languages.to_english(clean.lower(), language)) or "a dreamer under the stars"
             meaning = words.understand(clean)
     labels = {item.word: item.sprite for item in meaning.subjects if not meaning.felt}
     names = _names(clean)
@@ -181,6 +185,7 @@ def read(text: str) -> Theme:
         time or meaning.time or "",
         concept,
         language,
+        said,
     )
 
 
@@ -255,20 +260,30 @@ def title(theme: Theme) -> str:
     return " ".join(made)[:100]
 
 
-def _foreign(meaning: object) -> str:
-    """An English sketch of a prompt in another language, from what the dictionary knew of it."""
-    found = list(getattr(meaning, "subjects", ()))
-    alive = [s for s in found if s.sprite.subgroup.startswith(("animal", "person"))]
-    subjects = [s.sprite.label.replace(" face", "") for s in (alive or found)][:2]
-    place, time = getattr(meaning, "place", None), getattr(meaning, "time", None)
-    if not subjects:
-        return f"a dreamer {DOMAIN_PLACES[place]}" if isinstance(place, str) and place in DOMAIN_PLACES else ""
-    line = f"{article(subjects[0])} {subjects[0]}" + (
-        f" with {article(subjects[1])} {subjects[1]}" if len(subjects) > 1 else ""
-    )
-    if isinstance(place, str) and place in DOMAIN_PLACES:
-        line += " " + DOMAIN_PLACES[place]
-    return line + (f" at {time}" if time in ("night", "sunset", "dawn") else "")
+def _foreign(meaning: Meaning, words: str) -> str:
+    """An English sketch of a prompt in another language, from what the dictionary knew of it: `words`."""
+    if meaning.felt:
+        return words
+    found, place = list(meaning.subjects), DOMAIN_PLACES.get(meaning.place or "", "")
+    alive = [s for s in found if s.sprite.subgroup.startswith(("animal", "person", "face", "cat", "monkey"))]
+    if not found:
+        return f"a dreamer {place}" if place else ""
+    first = (alive or found)[0]
+    line = _indefinite(first)
+    joined = [s for s in found if s is not first and (s.relation in _JOINED_BY or s in alive)][:1]
+    for second in joined:
+        line += f" {_JOINED_BY.get(second.relation or '', 'and')} {_indefinite(second)}"
+    line = f"{line} {place}".strip()
+    return line + (f" at {meaning.time}" if meaning.time in ("night", "sunset", "dawn") else "")
+
+
+_JOINED_BY: Final = {"hold": "with", "play": "playing", "read": "reading", "ride": "riding", "wear": "wearing"}
+
+
+def _indefinite(subject: Subject) -> str:
+    words = f"{subject.colour or ''} {subject.sprite.label.replace(' face', '')}".strip()
+    number = {2: "two", 3: "three", 4: "four", 5: "five"}.get(subject.count)
+    return f"{number} {words}s" if number and not words.endswith("s") else f"{article(words)} {words}"
 
 
 def _tokens(text: str) -> list[str]:

@@ -167,7 +167,11 @@ def _prompts(theme: Theme, rng: random.Random) -> list[str]:
         other = theme.other.a
     scenery = painted.split(" ", 1)[1]
     return [
-        theme.text if len(theme.text.split()) > 2 else f"{who}{deed} {here} {lights[0]}",
+        theme.said
+        if theme.language != "en"  # the picture engine reads it itself, and better than our sketch of it
+        else theme.text
+        if len(theme.text.split()) > 2
+        else f"{who}{deed} {here} {lights[0]}",
         f"{scenery} {lights[1]}, {met[1 % len(met)]}",
         f"{who}{deed} {here} {lights[3]}, close up",
         f"{who} and {other} {painted} {lights[2]}",

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 AUDIO_RATE = 44_100
 AUDIO_CHUNK = 1024
-# x264 settings: a clip that will be cut again keeps a little more.
-DRAFT = {"preset": "veryfast", "crf": "19"}
-FINAL = {"preset": "veryfast", "crf": "21"}
+# x264 settings: a clip that will be cut again keeps a little more. Without `cpu-independent` its fast paths round in
+# ways that differ between processors, and now and then between two runs on one: the same job gave other bytes.
+SAME_EVERYWHERE = {"x264-params": "cpu-independent=1"}
+DRAFT = {"preset": "veryfast", "crf": "19", **SAME_EVERYWHERE}
+FINAL = {"preset": "veryfast", "crf": "21", **SAME_EVERYWHERE}
 
 
 class Mp4:

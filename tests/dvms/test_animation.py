@@ -89,3 +89,15 @@ def test_the_same_seed_gives_the_same_clip(tmp_path: Path) -> None:
     source = picture(tmp_path / "p")
     first, again = (animate(tmp_path / name, source, motion="orbit", seconds=0.5).files[0].path for name in "ab")
     assert first.read_bytes() == again.read_bytes()
+
+
+@pytest.mark.parametrize(("prompt", "moves"), [("a dog walking in the meadow", True), ("a dog in the meadow", False)])
+def test_who_walks_gets_somewhere(prompt: str, moves: bool) -> None:
+    from dvms.animation.moves import MOVES
+    from dvms.animation.parallax import Parallax
+    from dvms.image.storybook.recipe import Recipe
+
+    camera = Parallax(Recipe(prompt, 3, 160, 96), MOVES["still"], 4.0)
+    plate = next(p for p in camera.plates if p.motion.startswith(("go", "hop")))
+    travelled = abs(camera._life(plate, 4.0)[0] - camera._life(plate, 0.0)[0])
+    assert (travelled > 0.04 * 160) == moves

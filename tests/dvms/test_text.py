@@ -68,9 +68,59 @@ def test_shots_differ_and_begin_with_the_theme(theme: str, tmp_path: Path) -> No
     prompts = [shot["prompt"] for shot in value["shots"]]
     assert len(set(prompts)) == 8
     theme_read = reader.read(theme)
-    assert theme_read.text == prompts[0] or theme_read.subject.head in prompts[0] or len(theme_read.text) < 12
+    assert theme_read.said == prompts[0] or theme_read.subject.head in prompts[0] or len(theme_read.text) < 12
     for a, b in itertools.pairwise(value["shots"]):
         assert a["motion"] != b["motion"]
+
+
+@pytest.mark.parametrize(
+    ("theme", "subject"),
+    [
+        ("my dog died last year", "dog"),
+        ("a lonely astronaut misses home", "astronaut"),
+        ("I can't sleep", "dreamer"),
+        ("lost in the desert", "dreamer"),
+        ("surfing in Hawaii", "surfer"),
+        ("a dragon who is afraid of fire", "dragon"),
+        ("mom", "Mom"),
+    ],
+)
+def test_who_a_sentence_is_about(theme: str, subject: str) -> None:
+    found = reader.read(theme)
+    assert found.subject.head == subject
+    assert found.other is None
+
+
+def test_a_wish_is_seen_in_later_shots_and_a_grief_is_not_sung_gaily() -> None:
+    from dvms.text.scenes import shots
+
+    later = [shot.prompt for shot in shots(writer.write("a bear learning to play the violin", 2), 2, 4)][1:]
+    assert any("playing the violin" in prompt for prompt in later)
+    ending = shots(writer.write("a cat who wants to be a pilot", 2), 2, 4)[-1].prompt
+    assert "cat pilot" in ending
+    sad = writer.write("my dog died last year", 3)
+    assert sad.mood == "wistful" and not re.search(r"come out to play|danc", " ".join(sad.lines).lower())
+
+
+@pytest.mark.parametrize(
+    ("theme", "language", "word"),
+    [
+        ("ein Igel mit einem Regenschirm im Herbstwald", "de", "hedgehog"),
+        ("un perro azul en la playa", "es", "blue dog"),
+        ("雪の中の赤い鳥居と猫", "ja", "cat"),
+        ("die Einsamkeit", "de", "loneliness"),
+        ("любовь", "ru", "love"),
+    ],
+)
+def test_other_languages_are_sketched_in_english_and_painted_as_they_were_said(
+    theme: str, language: str, word: str
+) -> None:
+    from dvms.text.scenes import shots
+
+    piece = writer.write(theme, 1)
+    assert piece.theme.language == language and word in piece.theme.text
+    assert shots(piece, 1, 4)[0].prompt == theme
+    assert all(line.isascii() for line in piece.lines)
 
 
 def test_shots_can_be_painted() -> None:

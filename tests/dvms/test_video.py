@@ -13,6 +13,7 @@ from dvms import audio
 from dvms.service import Input, Job, Progress, Refused, Result
 from dvms.video import sheet, timeline
 from dvms.video.encode import DRAFT, Mp4
+from dvms.video.material import Clip
 from dvms.video.service import VideoParams, VideoService
 
 SECONDS, BEAT = 8.0, 0.5
@@ -133,6 +134,35 @@ def test_every_clip_is_shown_and_the_film_is_filled() -> None:
         assert {shot.source for shot in shots} == set(range(sources))
         assert shots[0].t0 == 0 and shots[-1].t1 == 24.0
         assert all(a.t1 == b.t0 and b.seconds > 0.9 for a, b in pairwise(shots))
+
+
+def test_the_first_frame_is_a_poster_and_the_last_second_a_card(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    film, bare = (frames(cut(tmp_path / name, ending=words).files[0].path) for name, words in (("a", "Fin"), ("b", "")))
+    assert film[0].mean() > 60, "players show the first frame before they play"
+    assert (film[0] > 235).all(-1).mean() > 1.15 * (film[30] > 235).all(-1).mean(), "with the title on it"
+    assert film[-12].mean() < 0.7 * bare[-12].mean()
+    assert film[-1].mean() < 30
+
+
+def test_a_second_look_is_from_nearer_and_material_keeps_its_order() -> None:
+    score = sheet.Sheet(24.0, tuple(i * 0.5 for i in range(48)), tuple(i * 2.0 for i in range(12)))
+    shots = timeline.plan(score, 4, 24.0, [5.0] * 4)
+    assert [shot.source for shot in shots] == sorted(shot.source for shot in shots)
+    assert all(shot.join == "cut" for shot in shots if shot.take > 0)
+
+
+def test_the_nearer_look_goes_where_the_clip_says_its_figure_is(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    with Mp4(path, 160, 96, 12, quality=DRAFT, comment=json.dumps({"timmy": "clip/1", "focus": [0.9, 0.5]})) as made:
+        for _ in range(30):
+            frame = np.zeros((96, 160, 3), np.uint8)
+            frame[:, 100:] = (220, 40, 40)
+            made.show(frame)
+    material = Clip(path, 160, 96)
+    wide, near = (next(iter(material.shot(1.0, 12, take))) for take in (0, 1))
+    assert (near[..., 0] > 120).mean() > (wide[..., 0] > 120).mean() * 1.25
 
 
 def test_pictures_alone_make_a_silent_film(tmp_path: Path) -> None:
