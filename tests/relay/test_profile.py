@@ -52,8 +52,9 @@ async def test_escapes(start: Start, key: SecretKey, wire: str, canonical: str) 
         assert Event.from_dict(stored).verify()
 
 
-@pytest.mark.parametrize("at", [0, 915_148_800, 1_420_070_400, NOW - 31_536_000, NOW - 604_800, NOW + 300])
-async def test_any_past_time_is_taken(start: Start, key: SecretKey, at: int) -> None:
+@pytest.mark.parametrize("ago", [None, 1_420_070_400, 31_536_000, 604_800, -300])
+async def test_any_past_time_is_taken(start: Start, key: SecretKey, ago: int | None) -> None:
+    at = 0 if ago is None else NOW - ago
     relay = await start()
     event = key.sign(kind=1, created_at=at)
     async with relay.client() as client:
@@ -64,8 +65,9 @@ async def test_any_past_time_is_taken(start: Start, key: SecretKey, at: int) -> 
             assert await client.ids({"until": at - 1}) == []
 
 
-@pytest.mark.parametrize("at", [NOW + 31_536_000, 2**31, 2**32, 2**53 - 1])
-async def test_the_far_future_is_not(start: Start, key: SecretKey, at: int) -> None:
+@pytest.mark.parametrize("at", [None, 2**31, 2**32, 2**53 - 1])
+async def test_the_far_future_is_not(start: Start, key: SecretKey, at: int | None) -> None:
+    at = NOW + 31_536_000 if at is None else at
     relay = await start()
     async with relay.client() as client:
         accepted, message = await client.publish(key.sign(kind=1, created_at=at))
