@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-import orjson
-
-from market.errors import BadReview, FetchRefused
-from market.fetch import Limits, fetch
+from market.errors import BadReview
 from market.kinds import CONTACTS, FEEDBACK, RECOMMENDATION, REVIEW, ZAP_RECEIPT, result_kinds
 from market.reputation import Evidence, Viewpoint, Vouch
 from market.review import Review, Verdict, check_review, evidence, recommendations, zap_out
@@ -26,6 +22,7 @@ from nostr.errors import RelayRefused, RelayUnreachable
 from nostr.event import Event
 from nostr.filter import Filter
 from nostr.pool import Pool
+from wallet import lnurl
 
 log = logging.getLogger("witness")
 
@@ -33,8 +30,7 @@ _CHUNK: Final = 100
 _MOST_REVIEWS: Final = 2000
 _MOST_FOLLOWS: Final = 500
 _MOST_LNURL: Final = 50
-_LNURL: Final = Limits(max_bytes=1 << 16, seconds=4, redirects=0)
-_LUD16: Final = re.compile(r"^[a-z0-9._+-]{1,64}$", re.IGNORECASE)
+_LNURL_SECONDS: Final = 4
 Recheck = Callable[[Review, Sequence[Event]], Awaitable[bool]]
 
 
@@ -168,16 +164,11 @@ async def zap_keys(lud16: Mapping[str, str]) -> dict[str, str]:
     """
 
     async def ask(provider: str, address: str) -> tuple[str, str | None]:
-        name, at, host = address.strip().partition("@")
-        if not at or not _LUD16.match(name) or not host:
-            return provider, None
         try:
-            got = await fetch(f"https://{host}/.well-known/lnurlp/{name}", _LNURL)
-            value = orjson.loads(got.read())
-        except (FetchRefused, orjson.JSONDecodeError):
+            async with asyncio.timeout(_LNURL_SECONDS):
+                return provider, (await lnurl.ask(address)).zap_key
+        except (lnurl.LnurlError, TimeoutError):
             return provider, None
-        key = value.get("nostrPubkey") if isinstance(value, dict) and value.get("allowsNostr") is True else None
-        return provider, parse_hex64(key) if isinstance(key, str) else None
 
     answers = await asyncio.gather(*(ask(provider, address) for provider, address in list(lud16.items())[:_MOST_LNURL]))
     return {provider: key for provider, key in answers if key is not None}

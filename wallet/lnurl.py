@@ -6,6 +6,7 @@ with what was asked: amount, description hash, network, expiry.
 
 WalletError
 `- LnurlError        nothing was paid; the message says which rule the other side broke
+   `- BadInvoice     it gave an invoice, and not the one that was asked for
 """
 
 import hashlib
@@ -29,6 +30,10 @@ _SECONDS_LEFT: Final = 10  # an invoice that expires sooner is not worth trying
 
 
 class LnurlError(WalletError):
+    pass
+
+
+class BadInvoice(LnurlError):
     pass
 
 
@@ -110,13 +115,13 @@ async def invoice_for(
     offer: PayOffer,
     amount_msat: int,
     *,
-    network: str,
+    network: str | None,
     now: int,
     comment: str = "",
     zap: Event | None = None,
     allow_hosts: Iterable[str] = (),
 ) -> bolt11.Bolt11:
-    """An invoice over exactly this amount, checked and ready to pay.
+    """An invoice over exactly this amount, checked and ready to pay. `network` None leaves that check to the caller.
 
     `zap` is a signed request of NIP-57; its invoice commits to it instead of the offer's metadata. Raises LnurlError.
     """
@@ -142,14 +147,14 @@ async def invoice_for(
         invoice = bolt11.decode(text)
         bolt11.check_payable(
             invoice,
-            network=network,
+            network=network or invoice.network,
             now=now,
             amount_msat=amount_msat,
             description_hash=hashlib.sha256(committed.encode()).hexdigest(),
             min_seconds_left=_SECONDS_LEFT,
         )
     except bolt11.InvalidInvoice as error:
-        raise LnurlError(f"the invoice of the address is refused: {error}") from None
+        raise BadInvoice(f"the invoice of the address is refused: {error}") from None
     return invoice
 
 

@@ -6,7 +6,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from dvms.payback import AddressBook, pay_url
+from dvms.payback import AddressBook
 from nostr.key import SecretKey
 from nostr.nip19 import bech32_encode
 from nostr.pool import Pool
@@ -86,19 +86,3 @@ async def test_the_profile_is_the_last_resort(service, relay):
         book = AddressBook(pool, allow_hosts=[service["host"]])
         assert await book.invoice(key.public, None, 21000)
         assert await book.invoice("ab" * 32, None, 21000) is None
-
-
-@pytest.mark.parametrize(
-    ("place", "url"),
-    [
-        ("Ann@Wallet.example", "https://wallet.example/.well-known/lnurlp/ann"),
-        ("a@b.onion", "http://b.onion/.well-known/lnurlp/a"),
-        (bech32_encode("lnurl", b"https://x.example/p?q=1").upper(), "https://x.example/p?q=1"),
-        ("lnurl1garbage", None),
-        ("a@b@c", None),
-        ("../etc@x.example/..", None),
-        ("", None),
-    ],
-)
-def test_addresses(place, url):
-    assert pay_url(place) == url
