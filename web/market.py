@@ -13,7 +13,7 @@ from nostr.filter import Filter
 from web.app import Site
 from web.art import sparkline
 from web.errors import NotFound
-from web.shelf import Service
+from web.service import Service
 from web.shop import lines
 
 # Number, title and what to write, for the inputs of each kind.

@@ -7,7 +7,7 @@ import contextlib
 import statistics
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -20,13 +20,11 @@ from market.kinds import (
     DELETION,
     HEARTBEAT,
     JOB_COMPOSITE,
-    JOB_HUMAN,
     JOB_KINDS,
     PROFILE,
     RECIPE,
     result_kind,
 )
-from market.media import Media
 from market.reputation import Score
 from market.tags import parse_hex64
 from nostr import nip19
@@ -35,130 +33,14 @@ from nostr.errors import NostrError
 from nostr.event import Event
 from nostr.filter import Filter
 from nostr.pool import Pool
+from web.service import Service, Work
 
-LIVE, LATE = 300, 900  # seconds since the last sign of life
 WORKS = 24  # recent works kept per seller
 PRICES = 60  # bills kept per seller
 MOST = 3000  # entries of each kind: strangers can sign with as many keys as they like
 LONGEST = 32_768  # characters of an announcement or recipe that is shown
 PriceNote = Callable[[str, str, int, int | None], None]  # seller, d, time, msat
 RESULTS = tuple(result_kind(kind) for kind in JOB_KINDS)
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A public result: its file, or the beginning of its text; what was asked for, how long it took, what it cost."""
-
-    event: Event
-    media: Media | None
-    text: str
-    words: str
-    seconds: int | None
-    msat: int | None
-
-    @property
-    def job(self) -> str:
-        return self.event.first("e") or ""
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """One thing for sale, ready for a template."""
-
-    announcement: Announcement
-    kind: int
-    seen: int | None
-    left: int
-    sample: Work | None
-    seconds: int | None
-    score: Score
-    now: int
-
-    @property
-    def pubkey(self) -> str:
-        return self.announcement.pubkey
-
-    @property
-    def name(self) -> str:
-        return self.announcement.name or nip19.npub(self.pubkey)[:16]
-
-    @property
-    def about(self) -> str:
-        return self.announcement.about
-
-    @property
-    def title(self) -> str:
-        known = JOB_KINDS.get(self.kind)
-        return known.title if known else f"kind {self.kind}"
-
-    @property
-    def price_msat(self) -> int | None:
-        return self.announcement.price_msat
-
-    @property
-    def engine(self) -> str:
-        return self.announcement.engine
-
-    @property
-    def model(self) -> str:
-        return self.announcement.model
-
-    @property
-    def human(self) -> bool:
-        return self.kind == JOB_HUMAN or "human" in self.announcement.topics
-
-    @property
-    def recipe(self) -> str | None:
-        """The name of the recipe a composite is made by."""
-        addresses = (value.split(":", 2) for value in self.announcement.raw.values("a"))
-        return next((parts[2] for parts in addresses if len(parts) == 3 and parts[0] == str(RECIPE)), None)
-
-    @property
-    def href(self) -> str:
-        return f"/service/{nip19.npub(self.pubkey)}/{self.kind}" + (f"?d={self.announcement.d}" if self.recipe else "")
-
-    @property
-    def life(self) -> str:
-        """`live`, `late` or `gone`: the class of the dot."""
-        if self.left >= (self.seen or 0):
-            return "gone"
-        age = self.now - (self.seen or 0)
-        return "live" if age <= LIVE else "late" if age <= LATE else "gone"
-
-    @property
-    def life_words(self) -> str:
-        return {"live": "open now", "late": "was here minutes ago", "gone": "not seen lately"}[self.life]
-
-    @property
-    def score_short(self) -> str:
-        return str(round(100 * self.score.mean)) if self.score.jobs else "new"
-
-    @property
-    def score_words(self) -> str:
-        if not self.score.jobs:
-            return "no verified reviews yet"
-        jobs, raters = self.score.jobs, self.score.raters
-        return (
-            f"{round(100 * self.score.mean)} % of jobs expected to go well, from {jobs} reviewed job{'s' * (jobs != 1)}"
-            f" by {raters} buyer{'s' * (raters != 1)}"
-        )
-
-    @property
-    def picture(self) -> str:
-        """The picture of the announcement, where it is a web address."""
-        return self.announcement.picture if self.announcement.picture.startswith(("http://", "https://")) else ""
-
-    def to_json(self) -> dict[str, Any]:
-        media = self.sample.media if self.sample else None
-        return {
-            "pubkey": self.pubkey, "kind": self.kind, "name": self.name, "about": self.about, "title": self.title,
-            "price_msat": self.price_msat, "engine": self.engine, "model": self.model, "alive": self.life == "live",
-            "seen": self.seen, "score": {
-                "mean": round(self.score.mean, 4), "low": round(self.score.low, 4), "jobs": self.score.jobs,
-                "raters": self.score.raters, "why": self.score.explain(),
-            }, "median_seconds": self.seconds, "recipe": self.recipe,
-            "params": self.announcement.params, "href": self.href, "sample": media.url if media else None,
-        }  # fmt: skip
 
 
 class Shelf:
@@ -199,7 +81,7 @@ class Shelf:
         wanted = (
             Filter(kinds=[ANNOUNCEMENT, HEARTBEAT, RECIPE], limit=3000),
             Filter(kinds=[PROFILE], limit=2000),
-            Filter(kinds=[DELETION], tags={"k": [str(ANNOUNCEMENT), str(RECIPE)]}, limit=500),
+            Filter(kinds=[DELETION], tags={"k": [str(ANNOUNCEMENT), str(HEARTBEAT), str(RECIPE)]}, limit=500),
             Filter(kinds=RESULTS, limit=1000),
         )
         async for event in pool.subscribe(*wanted):
@@ -236,7 +118,7 @@ class Shelf:
         elif event.kind == HEARTBEAT:
             beat = Heartbeat.parse(event)
             if beat.status in ("offline", "stopped"):
-                self._left[event.pubkey] = max(beat.created_at, self._left.get(event.pubkey, 0))
+                self._leave(event)
             else:
                 self._saw(event.pubkey, beat.created_at)
         elif event.kind == RECIPE:
@@ -247,7 +129,9 @@ class Shelf:
             self._take_profile(event)
         elif event.kind == DELETION:
             for address in event.values("a"):
-                if address.split(":")[1:2] == [event.pubkey]:
+                if address.startswith(f"{HEARTBEAT}:{event.pubkey}:"):
+                    self._leave(event)
+                elif address.split(":")[1:2] == [event.pubkey]:
                     self._withdrawn[address] = max(event.created_at, self._withdrawn.get(address, 0))
         else:
             self._take_result(event)
@@ -297,6 +181,10 @@ class Shelf:
 
     def _saw(self, pubkey: str, at: int) -> None:
         self._seen[pubkey] = max(self._seen.pop(pubkey, 0), min(at, self._clock()))  # the longest silent stand first
+
+    def _leave(self, event: Event) -> None:
+        """A seller says goodbye: nothing it signed before makes it live again."""
+        self._left[event.pubkey] = max(event.created_at, self._left.get(event.pubkey, 0))
 
     def services(self, *, kind: int | None = None, words: str = "") -> list[Service]:
         """What is for sale: living first, composites before parts, then by name."""

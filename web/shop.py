@@ -13,7 +13,7 @@ from orchestrator.errors import RecipeError
 from orchestrator.recipe import Recipe, from_event
 from web.app import Site
 from web.graph import small
-from web.shelf import Service, Work
+from web.service import Service, Work
 
 OFFERED = 3  # composites to choose from in the box on top
 # Shipped pictures of what the built-in engines make: shown for this node's own workers until they have works to show.

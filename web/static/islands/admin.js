@@ -2,7 +2,11 @@
 const said = document.getElementById("said");
 
 async function tell(body) {
-  const answer = await fetch("/admin", { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
+  const answer = await fetch("/admin", {
+    method: "POST",
+    body: JSON.stringify(body),
+    headers: { "Content-Type": "application/json" },
+  });
   const value = await answer.json();
   said.textContent = answer.ok ? value.said : value.error;
   said.className = answer.ok ? "note" : "note bad";
@@ -19,6 +23,9 @@ for (const button of document.querySelectorAll("[data-part]"))
   button.addEventListener("click", async () => {
     const { part, action } = button.dataset;
     button.disabled = true;
-    if (!(await tell({ part, action }))) { button.disabled = false; return; }
+    if (!(await tell({ part, action }))) {
+      button.disabled = false;
+      return;
+    }
     setTimeout(() => location.reload(), part === "relay" ? 6000 : 2500);
   });

@@ -27,8 +27,14 @@ async function byCredits(invoice, id) {
   const me = await who();
   const body = JSON.stringify({ invoice, job: id });
   const proof = await me.sign({
-    kind: 27235, created_at: now(), content: "",
-    tags: [["u", `${location.origin}/pay`], ["method", "POST"], ["payload", await sha256(body)]],
+    kind: 27235,
+    created_at: now(),
+    content: "",
+    tags: [
+      ["u", `${location.origin}/pay`],
+      ["method", "POST"],
+      ["payload", await sha256(body)],
+    ],
   });
   const headers = { "Content-Type": "application/json", Authorization: `Nostr ${btoa(JSON.stringify(proof))}` };
   const answer = await fetch("/pay", { method: "POST", body, headers });
@@ -47,10 +53,33 @@ function Lines({ bill, total }) {
   const [, , until, seconds] = tags(bill, "quote")[0] ?? [];
   if (!lines.length && !until) return null;
   const cost = (msat) => amount(Math.round(Number(msat) / 100) * 100);
-  return html`<table class="small"><tbody>${lines.map(([, name, kind, msat]) => html`
-      <tr><td>${name}</td><td class="soft">${titleOf(kind)}</td><td class="n">${cost(msat)}</td></tr>`)}
-    <tr><td><b>Together</b></td><td class="soft">${seconds ? `at most ${spell(Number(seconds))}` : ""}</td><td class="n"><span class="price">${amount(total)}</span></td></tr></tbody></table>
-    ${until ? html`<p class="small soft">Good until ${new Date(until * 1000).toLocaleTimeString()}.</p>` : null}`;
+  return html`
+    <table class="small">
+      <tbody>
+        ${lines.map(
+          ([, name, kind, msat]) => html`
+            <tr>
+              <td>${name}</td>
+              <td class="soft">${titleOf(kind)}</td>
+              <td class="n">${cost(msat)}</td>
+            </tr>
+          `,
+        )}
+        <tr>
+          <td><b>Together</b></td>
+          <td class="soft">${seconds ? `at most ${spell(Number(seconds))}` : ""}</td>
+          <td class="n"><span class="price">${amount(total)}</span></td>
+        </tr>
+      </tbody>
+    </table>
+    ${
+      until
+        ? html`
+            <p class="small soft">Good until ${new Date(until * 1000).toLocaleTimeString()}.</p>
+          `
+        : null
+    }
+  `;
 }
 
 export function Bill({ bill, id, announced, onPaid }) {
@@ -72,31 +101,110 @@ export function Bill({ bill, id, announced, onPaid }) {
     setBusy(way);
     setFault("");
     try {
-      if (total > spendable()) throw new Error(`This is beyond the budget you set for today (${amount(Math.max(0, spendable()))} left). Raise it under “My jobs”.`);
+      if (total > spendable())
+        throw new Error(
+          `This is beyond the budget you set for today (${amount(Math.max(0, spendable()))} left). Raise it under “My jobs”.`,
+        );
       const preimage = await work();
       keep(id, { way, invoice, msat: total, preimage });
       spent(id, total);
       onPaid(way);
-    } catch (error) { setFault(error.message); }
+    } catch (error) {
+      setFault(error.message);
+    }
     setBusy("");
   };
-  const byConnection = async () => { if (!connected()) connect(uri); return payByConnection(invoice); };
-  return html`<section class="panel" aria-labelledby="pay"><h2 id="pay">Pay ${amount(total)}</h2>
-    ${announced && total > announced ? html`<p class="note bad">The seller announced ${amount(announced)} and now asks for more.</p>` : null}
-    <${Lines} bill=${bill} total=${total} />
-    <p class="small soft">If it cannot be delivered, or you cancel before the work starts, the money comes back to you.</p>
-    <div class="row">
-      ${node.credits && node.guestCredits ? html`<button onClick=${attempt("credits", () => byCredits(invoice, id))} disabled=${busy}>Pay with this node's credits</button>` : null}
-      ${window.webln ? html`<button onClick=${attempt("webln", () => byWebln(invoice))} disabled=${busy}>Pay with your browser's wallet</button>` : null}
-      ${connected() ? html`<button onClick=${attempt("nwc", byConnection)} disabled=${busy}>Pay with your connected wallet</button>` : null}
-      ${left === null ? null : html`<span class="small soft">${left} of today's ${node.guestCredits} free credits left</span>`}
-    </div>
-    <details open=${!node.credits && !window.webln && !connected()}><summary>${node.credits ? "Other ways: QR code, invoice, connect a wallet" : "QR code, invoice, connect a wallet"}</summary>
-      <div class="row"><a href=${`lightning:${invoice}`} aria-label="Open in a Lightning wallet"><${Qr} text=${invoice.toUpperCase()} label="Lightning invoice" /></a>
-        <div class="grow"><p class="bolt" tabindex="0">${invoice}</p><button class="plain small" onClick=${(e) => copy(invoice, e.target)}>Copy the invoice</button></div></div>
-      ${connected() ? null : html`<div class="field"><label for="nwc">Wallet connection <span class="soft">(NWC; give it a budget, it stays in this tab)</span></label>
-        <div class="row"><input class="grow" id="nwc" placeholder="nostr+walletconnect://…" autocomplete="off" onInput=${(e) => setUri(e.target.value)} />
-        <button class="plain" onClick=${attempt("nwc", byConnection)} disabled=${busy || !uri}>Connect and pay</button></div></div>`}
-    </details>
-    <p role="status" aria-live="polite">${busy ? "Paying…" : fault}</p></section>`;
+  const byConnection = async () => {
+    if (!connected()) connect(uri);
+    return payByConnection(invoice);
+  };
+  return html`
+    <section class="panel" aria-labelledby="pay">
+      <h2 id="pay">Pay ${amount(total)}</h2>
+      ${
+        announced && total > announced
+          ? html`
+              <p class="note bad">The seller announced ${amount(announced)} and now asks for more.</p>
+            `
+          : null
+      }
+      <${Lines} bill=${bill} total=${total} />
+      <p class="small soft">
+        If it cannot be delivered, or you cancel before the work starts, the money comes back to you.
+      </p>
+      <div class="row">
+        ${
+          node.credits && node.guestCredits
+            ? html`
+                <button onClick=${attempt("credits", () => byCredits(invoice, id))} disabled=${busy}>
+                  Pay with this node's credits
+                </button>
+              `
+            : null
+        }
+        ${
+          window.webln
+            ? html`
+                <button onClick=${attempt("webln", () => byWebln(invoice))} disabled=${busy}>
+                  Pay with your browser's wallet
+                </button>
+              `
+            : null
+        }
+        ${
+          connected()
+            ? html`
+                <button onClick=${attempt("nwc", byConnection)} disabled=${busy}>Pay with your connected wallet</button>
+              `
+            : null
+        }
+        ${
+          left === null
+            ? null
+            : html`
+                <span class="small soft">${left} of today's ${node.guestCredits} free credits left</span>
+              `
+        }
+      </div>
+      <details open=${!node.credits && !window.webln && !connected()}>
+        <summary>
+          ${node.credits ? "Other ways: QR code, invoice, connect a wallet" : "QR code, invoice, connect a wallet"}
+        </summary>
+        <div class="row">
+          <a href=${`lightning:${invoice}`} aria-label="Open in a Lightning wallet">
+            <${Qr} text=${invoice.toUpperCase()} label="Lightning invoice" />
+          </a>
+          <div class="grow">
+            <p class="bolt" tabindex="0">${invoice}</p>
+            <button class="plain small" onClick=${(e) => copy(invoice, e.target)}>Copy the invoice</button>
+          </div>
+        </div>
+        ${
+          connected()
+            ? null
+            : html`
+                <div class="field">
+                  <label for="nwc">
+                    Wallet connection${" "}
+                    <span class="soft">(NWC; give it a budget, it stays in this tab)</span>
+                  </label>
+                  <div class="row">
+                    <input
+                      class="grow"
+                      id="nwc"
+                      placeholder="nostr+walletconnect://…"
+                      autocomplete="off"
+                      onInput=${(e) => setUri(e.target.value)}
+                    />
+                    <button class="plain" onClick=${attempt("nwc", byConnection)} disabled=${busy || !uri}>
+                      Connect and pay
+                    </button>
+                  </div>
+                </div>
+              `
+        }
+      </details>
+      <p role="status" aria-live="polite">${busy ? "Paying…" : fault}</p>
+    </section>
+  `;
 }

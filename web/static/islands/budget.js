@@ -1,11 +1,13 @@
 // What the visitor allows this browser to spend in a day. Kept here, asked before every payment that this page starts.
-const BUDGET = "timmy.budget", SPENT = "timmy.spent";
+const BUDGET = "timmy.budget",
+  SPENT = "timmy.spent";
 const today = () => new Date().toISOString().slice(0, 10);
 const read = (key) => JSON.parse(localStorage.getItem(key) || "null");
 
 /** msat a day; null for no limit. */
 export const budget = () => read(BUDGET);
-export const setBudget = (msat) => (msat === null ? localStorage.removeItem(BUDGET) : localStorage.setItem(BUDGET, JSON.stringify(msat)));
+export const setBudget = (msat) =>
+  msat === null ? localStorage.removeItem(BUDGET) : localStorage.setItem(BUDGET, JSON.stringify(msat));
 
 /** msat spent today through this page. */
 export function spentToday() {

@@ -4,14 +4,22 @@ import { safeUrl } from "./ui.js";
 
 const FINAL = new Set(["success", "error"]);
 const ORDER = { "payment-required": 0, processing: 1, partial: 1 }; // within one second, a bill comes before the work
-const rank = (event) => (event.kind === 7000 ? ORDER[tag(event, "status")?.toLowerCase()] ?? 2 : 3);
+const rank = (event) => (event.kind === 7000 ? (ORDER[tag(event, "status")?.toLowerCase()] ?? 2) : 3);
 export const isResult = (event) => event.kind >= 6000 && event.kind < 7000;
 const isWork = (event) => ["processing", "partial"].includes(tag(event, "status")?.toLowerCase());
 
 /** Everything known of the job `id`. Where it names a seller, only that seller's bills and results count. */
 export function fold(events, id, provider) {
   const ordered = [...events.values()].sort((a, b) => a.created_at - b.created_at || rank(a) - rank(b));
-  const job = { request: events.get(id), feedback: [], results: [], receipts: [], reviews: [], cancelled: null, steps: new Map() };
+  const job = {
+    request: events.get(id),
+    feedback: [],
+    results: [],
+    receipts: [],
+    reviews: [],
+    cancelled: null,
+    steps: new Map(),
+  };
   for (const event of ordered) {
     const theirs = !provider || event.pubkey === provider;
     if (event.kind === 7000 && theirs) {
@@ -30,7 +38,7 @@ export function fold(events, id, provider) {
   job.over = job.results.length > 0 || FINAL.has(job.state) || job.state === "cancelled";
   job.running = job.feedback.some(isWork);
   job.began = job.feedback.find(isWork)?.created_at;
-  job.claim = Number(last && isWork(last) ? tag(last, "claim") ?? 0 : 0);
+  job.claim = Number(last && isWork(last) ? (tag(last, "claim") ?? 0) : 0);
   return job;
 }
 
@@ -48,13 +56,24 @@ export async function open(event, me) {
   }
 }
 
-const MIMES = { png: "image/png", webp: "image/webp", jpg: "image/jpeg", mp4: "video/mp4", m4a: "audio/mp4", mp3: "audio/mpeg", wav: "audio/wav" };
+const MIMES = {
+  png: "image/png",
+  webp: "image/webp",
+  jpg: "image/jpeg",
+  mp4: "video/mp4",
+  m4a: "audio/mp4",
+  mp3: "audio/mpeg",
+  wav: "audio/wav",
+};
 export const guess = (url) => MIMES[url.trim().split(".").pop()] ?? "";
 
 /** The files of a result: every imeta tag, else the bare URL in the content. Each has url, m, x, alt. */
 export function files(event) {
-  const fields = (t) => Object.fromEntries(t.slice(1).map((pair) => [pair.split(" ")[0], pair.slice(pair.indexOf(" ") + 1)]));
-  const found = tags(event, "imeta").map(fields).filter((file) => safeUrl(file.url));
+  const fields = (t) =>
+    Object.fromEntries(t.slice(1).map((pair) => [pair.split(" ")[0], pair.slice(pair.indexOf(" ") + 1)]));
+  const found = tags(event, "imeta")
+    .map(fields)
+    .filter((file) => safeUrl(file.url));
   const bare = event.content.trim();
   if (!found.length && safeUrl(bare)) found.push({ url: bare, m: tag(event, "m") ?? guess(bare), x: tag(event, "x") });
   return found;

@@ -34,7 +34,8 @@ form.addEventListener("submit", async (event) => {
     if (maximum > 0) rest.push(["bid", String(maximum * 1000)]);
     const secret = [...tags, ...rest];
     const template = {
-      kind: about.kind, created_at: now(),
+      kind: about.kind,
+      created_at: now(),
       content: hidden ? await me.encrypt(about.provider, JSON.stringify(secret)) : "",
       tags: hidden ? [...common, ["encrypted"]] : [...secret, ...common],
     };

@@ -15,13 +15,23 @@ export function connect(text) {
 }
 
 /** Pays once; resolves with the preimage. A missing answer is an unknown outcome, and says so. */
-export const pay = async (invoice) => (await call("pay_invoice", { invoice }, "Your wallet has not answered. The payment may still go through: do not pay again before you have looked.")).preimage;
+export const pay = async (invoice) =>
+  (
+    await call(
+      "pay_invoice",
+      { invoice },
+      "Your wallet has not answered. The payment may still go through: do not pay again before you have looked.",
+    )
+  ).preimage;
 
 /** The preimage of a bill that was paid before; "" while the money is only locked. */
-export const preimageOf = async (invoice) => (connected() ? (await call("lookup_invoice", { invoice }, "Your wallet has not answered.")).preimage ?? "" : "");
+export const preimageOf = async (invoice) =>
+  connected() ? ((await call("lookup_invoice", { invoice }, "Your wallet has not answered.")).preimage ?? "") : "";
 
 /** An invoice of the connected wallet. */
-export const makeInvoice = async (msat, description) => (await call("make_invoice", { amount: msat, description }, "Your wallet has not answered: no invoice was made.")).invoice;
+export const makeInvoice = async (msat, description) =>
+  (await call("make_invoice", { amount: msat, description }, "Your wallet has not answered: no invoice was made."))
+    .invoice;
 
 async function call(method, params, late) {
   const uri = new URL(sessionStorage.getItem(STORE));
@@ -30,16 +40,31 @@ async function call(method, params, late) {
   const relays = uri.searchParams.getAll("relay");
   const { SimplePool, finalizeEvent, getPublicKey, nip44 } = await lib();
   const key = nip44.getConversationKey(secret, service);
-  const request = finalizeEvent({
-    kind: 23194, created_at: now(), content: nip44.encrypt(JSON.stringify({ method, params }), key),
-    tags: [["p", service], ["encryption", "nip44_v2"], ["expiration", String(now() + 60)]],
-  }, secret);
+  const request = finalizeEvent(
+    {
+      kind: 23194,
+      created_at: now(),
+      content: nip44.encrypt(JSON.stringify({ method, params }), key),
+      tags: [
+        ["p", service],
+        ["encryption", "nip44_v2"],
+        ["expiration", String(now() + 60)],
+      ],
+    },
+    secret,
+  );
   const pool = new SimplePool();
   try {
     const answer = await new Promise((resolve, reject) => {
       setTimeout(() => reject(new Error(late)), 60000);
-      pool.subscribe(relays, { kinds: [23195], authors: [service], "#e": [request.id], "#p": [getPublicKey(secret)] }, { onevent: resolve });
-      Promise.any(pool.publish(relays, request)).catch(() => reject(new Error("The wallet's relay could not be reached; nothing was done.")));
+      pool.subscribe(
+        relays,
+        { kinds: [23195], authors: [service], "#e": [request.id], "#p": [getPublicKey(secret)] },
+        { onevent: resolve },
+      );
+      Promise.any(pool.publish(relays, request)).catch(() =>
+        reject(new Error("The wallet's relay could not be reached; nothing was done.")),
+      );
     });
     const { result, error } = JSON.parse(nip44.decrypt(answer.content, key));
     if (error) throw new Error(error.message || error.code);

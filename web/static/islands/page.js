@@ -20,31 +20,84 @@ async function openDialog(me) {
   dialog.setAttribute("aria-labelledby", "signin");
   document.body.append(dialog);
   dialog.addEventListener("close", () => dialog.remove());
-  const say = (text) => { dialog.querySelector("[role=alert]").textContent = text; };
+  const say = (text) => {
+    dialog.querySelector("[role=alert]").textContent = text;
+  };
   const attempt = (work) => async (event) => {
     event?.preventDefault();
-    try { await work(event); dialog.close(); } catch (error) { say(error.message); }
+    try {
+      await work(event);
+      dialog.close();
+    } catch (error) {
+      say(error.message);
+    }
   };
   const qr = async () => {
     const { uri, signer } = await offerConnection();
-    render(html`<div class="row"><${Qr} text=${uri} label="nostrconnect address" /><p class="bolt grow" id="connect-uri" tabindex="0">${uri}</p></div>`, dialog.querySelector("#qr"));
-    signer.then(() => dialog.close(), (error) => say(error.message));
+    render(
+      html`
+        <div class="row">
+          <${Qr} text=${uri} label="nostrconnect address" />
+          <p class="bolt grow" id="connect-uri" tabindex="0">${uri}</p>
+        </div>
+      `,
+      dialog.querySelector("#qr"),
+    );
+    signer.then(
+      () => dialog.close(),
+      (error) => say(error.message),
+    );
   };
-  const signedIn = () => html`<h2 id="signin">You are signed in</h2>
+  const signedIn = () => html`
+    <h2 id="signin">You are signed in</h2>
     <p class="mono small">${me.pubkey}</p>
-    ${me.kind === "guest" ? html`<p class="note money">This is a throw-away key. It lives in this tab and is gone when you close it, with everything you bought under it.</p>` : ""}
-    <div class="row"><button type="button" onClick=${attempt(signOut)}>Sign out</button>
-    <button class="plain" type="button" onClick=${() => dialog.close()}>Close</button></div><p role="alert" />`;
-  const signedOut = () => html`<h2 id="signin">Sign in with your Nostr key</h2>
-    <p class="soft">Your secret key stays with you: an extension or a remote signer signs, or a guest key made in this tab.</p>
-    <p class="row"><button type="button" onClick=${attempt(signInWithExtension)}>Browser extension</button>
-    <button class="plain" type="button" onClick=${attempt(signInAsGuest)}>Continue as a guest</button></p>
+    ${
+      me.kind === "guest"
+        ? html`
+            <p class="note money">
+              This is a throw-away key. It lives in this tab and is gone when you close it, with everything you bought
+              under it.
+            </p>
+          `
+        : ""
+    }
+    <div class="row">
+      <button type="button" onClick=${attempt(signOut)}>Sign out</button>
+      <button class="plain" type="button" onClick=${() => dialog.close()}>Close</button>
+    </div>
+    <p role="alert" />
+  `;
+  const signedOut = () => html`
+    <h2 id="signin">Sign in with your Nostr key</h2>
+    <p class="soft">
+      Your secret key stays with you: an extension or a remote signer signs, or a guest key made in this tab.
+    </p>
+    <p class="row">
+      <button type="button" onClick=${attempt(signInWithExtension)}>Browser extension</button>
+      <button class="plain" type="button" onClick=${attempt(signInAsGuest)}>Continue as a guest</button>
+    </p>
     <form onSubmit=${attempt((event) => signInWithBunker(new FormData(event.target).get("bunker")))}>
       <label for="bunker">Remote signer</label>
-      <div class="row"><input class="grow" id="bunker" name="bunker" placeholder="bunker://…" autocomplete="off" /><button class="plain">Connect</button></div>
+      <div class="row">
+        <input class="grow" id="bunker" name="bunker" placeholder="bunker://…" autocomplete="off" />
+        <button class="plain">Connect</button>
+      </div>
     </form>
-    <p><button class="plain small" type="button" onClick=${attempt(async () => { await qr(); throw new Error("Scan the code with your signer app."); })}>Show a QR code instead</button></p>
-    <div id="qr" /><p role="alert" class="small" />`;
+    <p>
+      <button
+        class="plain small"
+        type="button"
+        onClick=${attempt(async () => {
+          await qr();
+          throw new Error("Scan the code with your signer app.");
+        })}
+      >
+        Show a QR code instead
+      </button>
+    </p>
+    <div id="qr" />
+    <p role="alert" class="small" />
+  `;
   render(me ? signedIn() : signedOut(), dialog);
   dialog.showModal();
 }
@@ -60,7 +113,9 @@ function move(step) {
   const cards = [...document.querySelectorAll("[data-item]")];
   const shown = cards.filter((card) => !card.hidden);
   if (!shown.length) return;
-  const before = shown.findIndex((card) => card.contains(document.activeElement) || card.classList.contains("selected"));
+  const before = shown.findIndex(
+    (card) => card.contains(document.activeElement) || card.classList.contains("selected"),
+  );
   for (const card of cards) card.classList.remove("selected");
   const next = shown[Math.min(Math.max(before + step, 0), shown.length - 1)];
   next.classList.add("selected");

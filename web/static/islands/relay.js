@@ -77,7 +77,10 @@ class RelayClient extends EventTarget {
         resolve(found.sort((a, b) => b.created_at - a.created_at));
       };
       const timer = setTimeout(end, timeout);
-      const stop = this.subscribe(filters, (event) => found.push(event), { oneose: () => setTimeout(end), onclosed: end });
+      const stop = this.subscribe(filters, (event) => found.push(event), {
+        oneose: () => setTimeout(end),
+        onclosed: end,
+      });
     });
   }
 

@@ -5,8 +5,14 @@ import { node } from "./relay.js";
 export * from "../vendor/ui.js";
 export const html = htm.bind(h);
 
-export const Qr = ({ text, label }) =>
-  html`<div class="qr" role="img" aria-label=${label} dangerouslySetInnerHTML=${{ __html: renderSVG(text, { border: 1 }) }} />`;
+export const Qr = ({ text, label }) => html`
+  <div
+    class="qr"
+    role="img"
+    aria-label=${label}
+    dangerouslySetInnerHTML=${{ __html: renderSVG(text, { border: 1 }) }}
+  />
+`;
 
 export async function copy(text, button) {
   await navigator.clipboard.writeText(text);
@@ -32,8 +38,9 @@ export const thumbOf = (url, mime = "") =>
   /^(image|video|audio)\//.test(mime) && ownPath(url) ? `/thumb/${ownPath(url).slice(1, 65)}.webp` : null;
 
 /** A link that leads away, marked as such: nothing of this page goes along. */
-export const Away = ({ url, children }) =>
-  html`<a class="away" href=${safeUrl(url)} rel="noopener noreferrer nofollow ugc" target="_blank">${children}</a>`;
+export const Away = ({ url, children }) => html`
+  <a class="away" href=${safeUrl(url)} rel="noopener noreferrer nofollow ugc" target="_blank">${children}</a>
+`;
 
 /** A file to look at or listen to. One that lies elsewhere waits for a click: its host would learn of the visit. */
 export function Media({ url, mime = "", alt = "the result" }) {
@@ -41,14 +48,40 @@ export function Media({ url, mime = "", alt = "the result" }) {
   const own = ownPath(url);
   if (!safeUrl(url) || !/^(image|video|audio)\//.test(mime)) return null;
   if (!own && !wanted)
-    return html`<div class="note"><p>This file lies on <b>${new URL(url).host}</b>, which would see your address.</p>
-      <div class="row"><button type="button" class="plain small" onClick=${() => want(true)}>Show it here</button> <${Away} url=${url}>Open it there<//></div></div>`;
+    return html`
+      <div class="note">
+        <p>
+          This file lies on${" "}
+          <b>${new URL(url).host}</b>
+          , which would see your address.
+        </p>
+        <div class="row">
+          <button type="button" class="plain small" onClick=${() => want(true)}>Show it here</button>
+          <${Away} url=${url}>Open it there<//>
+        </div>
+      </div>
+    `;
   const common = { src: own ?? url, referrerpolicy: "no-referrer" };
-  if (mime.startsWith("image/")) return html`<div class="player"><img ...${common} alt=${alt} /></div>`;
-  if (mime.startsWith("audio/")) return html`<audio ...${common} controls preload="metadata" aria-label=${alt} />`;
-  return html`<div class="player"><video ...${common} poster=${thumbOf(url, mime)} controls playsinline preload="metadata" aria-label=${alt} /></div>`;
+  if (mime.startsWith("image/"))
+    return html`
+      <div class="player"><img ...${common} alt=${alt} /></div>
+    `;
+  if (mime.startsWith("audio/"))
+    return html`
+      <audio ...${common} controls preload="metadata" aria-label=${alt} />
+    `;
+  return html`
+    <div class="player">
+      <video ...${common} poster=${thumbOf(url, mime)} controls playsinline preload="metadata" aria-label=${alt} />
+    </div>
+  `;
 }
 
 /** Seconds as people say them. */
-export const spell = (seconds) => (seconds < 100 ? `${Math.round(seconds)} s` : seconds < 6000 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`);
+export const spell = (seconds) =>
+  seconds < 100
+    ? `${Math.round(seconds)} s`
+    : seconds < 6000
+      ? `${Math.round(seconds / 60)} min`
+      : `${Math.round(seconds / 3600)} h`;
 export const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;

@@ -3,8 +3,10 @@
 import { hex, unhex } from "./bytes.js";
 import { node } from "./relay.js";
 
-const LOGIN = "timmy.login", GUEST = "timmy.guest";
-let nostr = null, current = null;
+const LOGIN = "timmy.login",
+  GUEST = "timmy.guest";
+let nostr = null,
+  current = null;
 
 export const lib = async () => (nostr ??= await import("../vendor/nostr.js"));
 const read = (store, key) => JSON.parse(store.getItem(key) || "null");
@@ -33,7 +35,8 @@ export async function signInAsGuest() {
 }
 
 export async function signInWithExtension() {
-  if (!window.nostr) throw new Error("No extension answers here. Install one such as Alby or nos2x, or continue as a guest.");
+  if (!window.nostr)
+    throw new Error("No extension answers here. Install one such as Alby or nos2x, or continue as a guest.");
   current = await fromExtension();
   localStorage.setItem(LOGIN, JSON.stringify({ kind: "nip07" }));
   announce();
@@ -56,7 +59,10 @@ export async function offerConnection() {
   const { nip46, generateSecretKey, getPublicKey } = await lib();
   const secret = generateSecretKey();
   const uri = nip46.createNostrConnectURI({
-    clientPubkey: getPublicKey(secret), relays: [node.relay], secret: hex(generateSecretKey()).slice(0, 16), name: node.name,
+    clientPubkey: getPublicKey(secret),
+    relays: [node.relay],
+    secret: hex(generateSecretKey()).slice(0, 16),
+    name: node.name,
   });
   const signer = nip46.BunkerSigner.fromURI(secret, uri, {}, 300000).then(async (bunker) => {
     localStorage.setItem(LOGIN, JSON.stringify({ kind: "nip46", secret: hex(secret), pointer: bunker.bp }));
@@ -80,7 +86,8 @@ async function guest() {
   sessionStorage.setItem(GUEST, hex(secret));
   const key = (pubkey) => nip44.getConversationKey(secret, pubkey);
   return {
-    kind: "guest", pubkey: getPublicKey(secret),
+    kind: "guest",
+    pubkey: getPublicKey(secret),
     sign: async (template) => finalizeEvent(template, secret),
     encrypt: async (pubkey, text) => nip44.encrypt(text, key(pubkey)),
     decrypt: async (pubkey, text) => nip44.decrypt(text, key(pubkey)),
@@ -91,7 +98,8 @@ async function fromExtension() {
   for (let tries = 0; !window.nostr && tries < 20; tries++) await new Promise((done) => setTimeout(done, 50));
   const pubkey = await window.nostr.getPublicKey();
   return {
-    kind: "nip07", pubkey,
+    kind: "nip07",
+    pubkey,
     sign: (template) => window.nostr.signEvent(template),
     encrypt: (to, text) => window.nostr.nip44.encrypt(to, text),
     decrypt: (from, text) => window.nostr.nip44.decrypt(from, text),
@@ -100,13 +108,16 @@ async function fromExtension() {
 
 async function fromBunker({ secret, pointer }, first = false) {
   const { nip46 } = await lib();
-  const bunker = nip46.BunkerSigner.fromBunker(unhex(secret), pointer, { onauth: (url) => window.open(url, "_blank", "noopener") });
+  const bunker = nip46.BunkerSigner.fromBunker(unhex(secret), pointer, {
+    onauth: (url) => window.open(url, "_blank", "noopener"),
+  });
   if (first) await bunker.connect({ name: node.name });
   return wrapBunker(bunker);
 }
 
 const wrapBunker = async (bunker) => ({
-  kind: "nip46", pubkey: await bunker.getPublicKey(),
+  kind: "nip46",
+  pubkey: await bunker.getPublicKey(),
   sign: (template) => bunker.signEvent(template),
   encrypt: (to, text) => bunker.nip44Encrypt(to, text),
   decrypt: (from, text) => bunker.nip44Decrypt(from, text),
