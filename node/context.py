@@ -14,7 +14,7 @@ from rich.errors import MarkupError
 from rich.segment import Segment
 from rich.text import Text
 
-from node.errors import Unavailable
+from node.errors import Unavailable, UsageComplaint
 from node.settings import NodeSettings, Settings, load
 
 DataOption = Annotated[
@@ -54,6 +54,8 @@ def data_dir(given: Path | None) -> Path:
         base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
         given = Path(base) / "timmy"
     path = given.expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        raise UsageComplaint(f"--data takes a folder, and {path} is none")
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
 

@@ -6,7 +6,6 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -37,11 +36,12 @@ class Finding:
     detail: str
 
 
-async def examine(data: Path) -> AsyncIterator[Finding]:
+async def examine(data: Path) -> list[Finding]:
     """Every check in turn; a check that finds its own ground missing says so and the others go on."""
-    for check in CHECKS:
-        for finding in await check(data):
-            yield finding
+    found = await _settings(data)
+    for check in (_keys, _disk, *(NEED_SETTINGS if found[0].verdict == "fine" else ()), _engines):
+        found += await check(data)
+    return found
 
 
 async def _settings(data: Path) -> list[Finding]:
@@ -102,14 +102,12 @@ async def _relay(data: Path) -> list[Finding]:
     url = _relay_http(data)
     node = load(data).section("node", NodeSettings)
     if url is None:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((node.host, node.port))
-            except OSError as error:
-                return [
-                    Finding("port", "wrong", f"{node.host}:{node.port}: {error.strerror}; set node.port to another")
-                ]
+        family = socket.AF_INET6 if ":" in node.host else socket.AF_INET
+        try:
+            socket.create_server((node.host, node.port), family=family).close()
+        except OSError as error:
+            why = f"{node.host}:{node.port}: {error.strerror}: choose another (`timmy config set node.port N`)"
+            return [Finding("port", "wrong", why)]
         return [
             Finding("port", "fine", f"{node.host}:{node.port} is free"),
             Finding("relay", "note", "not running: `timmy up` starts the node"),
@@ -124,7 +122,8 @@ async def _relay(data: Path) -> list[Finding]:
                 await socket_.receive(timeout=5)
             took = (time.monotonic() - started) * 1000
     except (aiohttp.ClientError, TimeoutError) as error:
-        return [Finding("relay", "wrong", f"{url} does not answer ({error}): see {data / 'logs' / 'relay.log'}")]
+        why = str(error) or "nothing heard for 5 s"
+        return [Finding("relay", "wrong", f"{url} does not answer ({why}): see {data / 'logs' / 'relay.log'}")]
     return [Finding("relay", "fine" if healthy else "wrong", f"{url} answers a query in {took:.0f} ms")]
 
 
@@ -132,15 +131,16 @@ async def _wallet(data: Path) -> list[Finding]:
     path = data / "wallet" / "connections" / f"{home.OWNER}.uri"
     if not path.exists():
         return [Finding("wallet", "note", "no connection yet: the wallet service makes one at its first start")]
+    if _relay_http(data) is None:
+        return [Finding("wallet", "note", "not asked: it is reached through the relay, which does not run")]
     from wallet import WalletError, open_wallet
 
     try:
         async with asyncio.timeout(10), open_wallet(path.read_text().strip()) as wallet:
             info, balance = await wallet.info(), await wallet.balance()
     except (WalletError, TimeoutError, OSError) as error:
-        return [
-            Finding("wallet", "wrong", f"does not answer ({error or 'timeout'}): see {data / 'logs' / 'wallet.log'}")
-        ]
+        why = str(error) or "nothing heard for 10 s"
+        return [Finding("wallet", "wrong", f"does not answer ({why}): see {data / 'logs' / 'wallet.log'}")]
     money = "sat" if info.caps.real_money else "credits (not Lightning)"
     return [Finding("wallet", "fine", f"{info.alias}: owner has {balance // 1000:,} {money}")]
 
@@ -167,6 +167,4 @@ def _relay_http(data: Path) -> str | None:
         return None
 
 
-CHECKS: tuple[Callable[[Path], Awaitable[list[Finding]]], ...] = (
-    _settings, _keys, _disk, _relay, _clock, _wallet, _engines,
-)  # fmt: skip
+NEED_SETTINGS = (_relay, _clock, _wallet)

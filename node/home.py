@@ -1,10 +1,12 @@
 """A node's data folder: what is where, and what the first start puts there."""
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from node.errors import Unavailable
 from node.settings import FILE, template
@@ -42,6 +44,15 @@ def owner_key(data: Path) -> SecretKey:
 def public_keys(data: Path) -> dict[str, str]:
     """Part name -> public key (hex) of every key of this node."""
     return {path.stem: path.read_text().strip() for path in sorted((data / "keys").glob("*.pub"))}
+
+
+def parts_of_last_run(data: Path) -> dict[str, dict[str, Any]]:
+    """What the supervisor last wrote of each part: state, pid, restarts, ready line. Empty where none has run."""
+    try:
+        parts: dict[str, dict[str, Any]] = json.loads((data / STATUS).read_text())["parts"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return {}
+    return parts
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Hangs the page on the relay's port. The relay does not know of it: this is where the two meet."""
 
-import json
 import os
 import signal
 from collections.abc import Callable
@@ -91,7 +90,7 @@ class Bench:
         return self._takes_effect(section)
 
     def switch(self, part: str, action: str) -> str:
-        process = self._parts().get(part)
+        process = home.parts_of_last_run(self._data).get(part)
         if process is None:
             raise Complaint(f"no part {part!r} runs under the supervisor")
         marker = self._data / home.STATUS.parent / "off" / part
@@ -119,13 +118,6 @@ class Bench:
             return "saved; it counts from the next `timmy up`"
         part = {"web": "relay", "dvm": section.partition(".")[2]}.get(first, first)
         return f"saved; restart {part or 'the workers'} above for it to count"
-
-    def _parts(self) -> dict[str, dict[str, Any]]:
-        try:
-            parts: dict[str, dict[str, Any]] = json.loads((self._data / home.STATUS).read_text())["parts"]
-        except (FileNotFoundError, ValueError, KeyError):
-            return {}
-        return parts
 
 
 def _at(values: Any, path: list[str]) -> Any:

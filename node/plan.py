@@ -20,24 +20,21 @@ TRADES = {
 }
 
 
-def parts(
-    data: Path, wanted: Iterable[str], *, host: str, port: int, environ: dict[str, str] | None = None
-) -> list[Part]:
-    """The parts in the order of their start: the relay, the wallet, then everyone who needs both."""
-    chosen = list(wanted)
-    for name in chosen:
+def chosen(wanted: Iterable[str]) -> list[str]:
+    """The wanted parts in the order of their start: the relay, the wallet, then everyone who needs both.
+
+    Raises UsageComplaint for a name that is no part.
+    """
+    names = [name.strip() for name in wanted]
+    for name in names:
         if name not in PARTS:
             raise UsageComplaint(f"there is no part {name!r}: choose from {', '.join(PARTS)}")
-    base = (sys.executable, "-m", "node.cli")
-    made: list[Part] = []
-    for name in PARTS:
-        if name not in chosen:
-            continue
-        if name == "relay":
-            command = [*base, "relay", "--data", str(data), "--host", host, "--port", str(port)]
-        elif name in TRADES:
-            command = [*base, "dvm", name, "--data", str(data)]
-        else:
-            command = [*base, name, "--data", str(data)]
-        made.append(Part(name, command, ready=f"{name} ", environ=environ or {}))
-    return made
+    return [name for name in PARTS if name in names]
+
+
+def part(name: str, data: Path, *, host: str, port: int, environ: dict[str, str]) -> Part:
+    """How the supervisor starts a part; `host` and `port` are the relay's."""
+    command = [sys.executable, "-m", "node.cli", *(["dvm", name] if name in TRADES else [name]), "--data", str(data)]
+    if name == "relay":
+        command += ["--host", host, "--port", str(port)]
+    return Part(name, command, ready=f"{name} ", environ=environ)

@@ -19,12 +19,7 @@ MARKS = {"fine": "[green]ok[/green]   ", "note": "[yellow]note[/yellow] ", "wron
 
 def doctor(data: DataOption = None, as_json: JsonOption = False) -> None:
     """Check settings, keys, disk, ports, relay, clock, wallet and engines; say what is wrong and what to do."""
-    folder = data_dir(data)
-
-    async def collect() -> list[examination.Finding]:
-        return [finding async for finding in examination.examine(folder)]
-
-    findings = asyncio.run(collect())
+    findings = asyncio.run(examination.examine(data_dir(data)))
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

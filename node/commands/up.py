@@ -1,15 +1,16 @@
 """`timmy up`, `timmy status` and `timmy link`."""
 
 import asyncio
-import json
 import socket
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from dvms.jobs import Tally, tally
@@ -41,7 +42,7 @@ def up(
     first = home.prepare(folder)
     settings = load_settings(folder)
     node = settings.section("node", NodeSettings, host=host, port=port, public_url=public)
-    chosen = only.split(",") if only else node.parts
+    chosen = plan.chosen(only.split(",") if only else node.parts)
     if node.public_url:
         check_public(settings, node.public_url)
     set_up_logging(node.log)
@@ -61,34 +62,44 @@ async def _up(folder: Path, node: NodeSettings, chosen: list[str], first: bool) 
 
 
 async def start(supervisor: Supervisor, folder: Path, node: NodeSettings, chosen: list[str]) -> str:
-    """Start the parts: relay, then wallet, then all the others side by side. Returns the relay's URL.
+    """Start the parts: relay, then wallet, then all the others side by side. Returns the relay's URL, if it is ours.
 
     Raises PartFailed where relay or wallet do not start; another part that fails is reported and left out.
     """
     environ: dict[str, str] = {"TIMMY_NODE_LOG": node.log}
     if node.public_url:
         environ |= {"TIMMY_NODE_PUBLIC_URL": node.public_url, "TIMMY_RELAY_PUBLIC_URL": node.public_url}
-    port = node.port or free_port(node.host)  # chosen here, so that a relay that is restarted comes back on it
-    todo = plan.parts(folder, chosen, host=node.host, port=port, environ=environ)
+    port = node.port or same_port(folder, node.host)  # chosen here, so that a relay that is restarted comes back on it
+    todo = {name: plan.part(name, folder, host=node.host, port=port, environ=environ) for name in chosen}
     url = ""
-    for part in [part for part in todo if part.name in ("relay", "wallet")]:
-        line = await supervisor.start(part)
-        if part.name == "relay":
-            url = line.split()[1]
-    others = [part for part in todo if part.name not in ("relay", "wallet")]
-    for outcome in await asyncio.gather(*(supervisor.start(part) for part in others), return_exceptions=True):
+    for name in [name for name in ("relay", "wallet") if name in todo]:
+        line = await supervisor.start(todo.pop(name))
+        url = line.split()[1] if name == "relay" else url
+    for outcome in await asyncio.gather(*map(supervisor.start, todo.values()), return_exceptions=True):
         if isinstance(outcome, PartFailed):  # a trade without its engine must not keep the others from selling
-            err.print(f"[yellow]{outcome}[/yellow]")
+            err.print(f"[yellow]{escape(str(outcome))}[/yellow]", soft_wrap=True)
         elif isinstance(outcome, BaseException):
             raise outcome
     return url
 
 
-def free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def same_port(folder: Path, host: str) -> int:
+    """The port of the last start while it is free, so that links and connections keep their meaning; else any."""
+    try:
+        line = home.parts_of_last_run(folder)["relay"]["line"]
+        return free_port(host, urlsplit(line.removeprefix("relay ")).port or 0)
+    except (OSError, ValueError, KeyError):
+        return free_port(host)
+
+
+def free_port(host: str, port: int = 0) -> int:
+    """A free port (or that one). Raises OSError where the address cannot be listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        found: int = probe.getsockname()[1]
+        return found
 
 
 def check_public(settings: Settings, url: str) -> None:
@@ -109,16 +120,20 @@ def check_public(settings: Settings, url: str) -> None:
 
 
 def greet(folder: Path, url: str, first: bool) -> None:
-    owner = nip19.npub(home.owner_key(folder).public)
-    err.print(f"\n[bold]Timmy is up.[/bold]  {'New node' if first else 'Node'} in {folder}")
-    err.print(f"  relay    {url}        (point any Nostr client here)")
-    err.print(f"  page     {url.replace('ws', 'http', 1)}")
-    err.print(f"  operator {new_link(folder, url.replace('ws', 'http', 1))}  (once, within an hour)", soft_wrap=True)
-    err.print(f"  owner    {owner}")
+    base = url.replace("ws", "http", 1)
+    lines = [f"\n[bold]Timmy is up.[/bold]  {'New node' if first else 'Node'} in {escape(str(folder))}"]
+    if url:
+        lines += [
+            f"  relay    {url}  (point any Nostr client here)",
+            f"  page     {base}",
+            f"  operator {new_link(folder, base)}  (once, within an hour; `timmy link` makes another)",
+        ]
+    lines.append(f"  owner    {nip19.npub(home.owner_key(folder).public)}")
     if first:
-        err.print(
-            "  next     timmy services | timmy buy image 'a fox in the snow' | timmy wallet balance | timmy doctor\n"
+        lines.append(
+            "  next     timmy services, timmy buy image 'a fox in the snow', timmy wallet balance, timmy doctor"
         )
+    err.print("\n".join(lines) + "\n", soft_wrap=True)
 
 
 def link(data: DataOption = None) -> None:
@@ -151,10 +166,7 @@ def status(
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
-    try:
-        state: dict[str, Any] = json.loads((folder / home.STATUS).read_text())["parts"]
-    except FileNotFoundError:
-        return []
+    state = home.parts_of_last_run(folder)
     rows = []
     for name in [name for name in PARTS if name in state]:
         part = state[name]
