@@ -231,6 +231,18 @@ class Desk:
         quote = await self.quote(replace(wish, max_msat=max_sat * 1000))
         return await self.order(quote["quote_id"], key, max_sat=max_sat, approve=approve, wait=wait, asked=asked)
 
+    async def paid(self, job: str, seconds: float = 60) -> bool:
+        """Wait until the seller has the money, or has it locked: from then on the work goes on without this process."""
+        at, end = await self._base(), asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < end:
+            bought = await at.purchases.get(job)
+            if bought is not None and bought.payment is not None and bought.payment.state in ("pending", "settled"):
+                return True
+            if bought is not None and bought.ended_at is not None:
+                return bought.delivered
+            await asyncio.sleep(0.2)
+        return False
+
     async def hire(self, wish: Wish, key: str, max_sat: int) -> tuple[Purchase, JobResult]:
         """Order and wait for the end, however long it takes. NotDone with the reason where nothing was delivered."""
         job = (await self.start(wish, key, max_sat))["job_id"]
