@@ -23,8 +23,9 @@ from typing import Final
 
 from market.buying import Answer, Choose, End, Inspect, OnUpdate, Reviewer, Run, Update
 from market.choose import Factors
-from market.errors import BillRefused, FetchFailed, FetchRefused, PurchaseError, ResultRefused
+from market.errors import BillRefused, PurchaseError, ResultRefused
 from market.fetch import RESULT, Fetched, Limits
+from market.goods import Goods
 from market.job import Feedback, JobInput, JobRequest, JobResult, build_request
 from market.kinds import DELETION, FEEDBACK, result_kinds
 from market.payer import Payer, bill_of
@@ -33,14 +34,20 @@ from market.purchase import (
     Order,
     Refusal,
     check_bill,
-    check_file,
     check_result,
-    links,
     read_feedback,
-    wanted_file,
 )
-from market.purchases import IN_DOUBT, OPEN, PURCHASES_SCHEMA, WHY_SCHEMA, Purchase, Purchases, State, finish
-from market.sealed import fetch_media
+from market.purchases import (
+    CLAIMS_SCHEMA,
+    IN_DOUBT,
+    OPEN,
+    PURCHASES_SCHEMA,
+    WHY_SCHEMA,
+    Purchase,
+    Purchases,
+    State,
+    finish,
+)
 from market.zap_bill import zap_invoice
 from nostr.clock import Clock, system_clock
 from nostr.database import Database
@@ -50,13 +57,13 @@ from nostr.filter import Filter
 from nostr.key import SecretKey
 from nostr.outbox import OUTBOX_SCHEMA, Outbox
 from nostr.pool import Pool
-from wallet.interface import Outcome, PayResult, Wallet
+from wallet.interface import Invoice, Outcome, PayResult, Wallet, WalletError
 
 __all__ = ["MIGRATIONS", "Answer", "Buyer", "Choose", "Inspect", "OnUpdate", "Reviewer", "Update"]
 
 log = logging.getLogger("buyer")
 
-MIGRATIONS: Final = (OUTBOX_SCHEMA, PURCHASES_SCHEMA, WHY_SCHEMA)
+MIGRATIONS: Final = (OUTBOX_SCHEMA, PURCHASES_SCHEMA, WHY_SCHEMA, CLAIMS_SCHEMA)
 DEFAULT_DEADLINE: Final = 900  # seconds
 OFFER_SECONDS: Final = 4.0  # how long an open request collects bills before one is chosen
 SETTLE_SECONDS: Final = 10.0  # how long a delivered purchase waits for its payment's last word
@@ -89,8 +96,10 @@ class Buyer:
     ) -> None:
         self.key, self.pool, self.wallet, self.clock = key, pool, wallet, clock
         self.purchases = Purchases(db, key)
-        self.db, self._files, self._allow, self._limits, self._review = db, files, tuple(allow_hosts), limits, review
-        self._inspect = inspect
+        self.db, self._allow, self._review = db, tuple(allow_hosts), review
+        self._goods = Goods(
+            key, self.purchases, clock, files=files, allow_hosts=self._allow, limits=limits, inspect=inspect
+        )
         self._outbox = Outbox(db, pool, clock)
         self._payer = Payer(wallet, self.purchases, clock)
         self._runs: dict[str, Run] = {}
@@ -160,7 +169,7 @@ class Buyer:
         the provider's address (lud16), zapped where its bill has no invoice. `out`: also copy the result there. A
         cancelled task leaves a purchase that `resume` takes up again.
         """
-        where = tuple(dict.fromkeys([*self.pool.relays, *order.request.relays, *relays]))
+        where = self._where([*order.request.relays, *relays])
         now = self.clock()
 
         def ask(conn: sqlite3.Connection) -> None:
@@ -171,9 +180,7 @@ class Buyer:
         self._outbox.wake()
         return await self._drive(Run(order, where, on_update, lightning), choose, out)
 
-    async def resume(
-        self, on_update: OnUpdate | None = None, *, only: Collection[str] | None = None
-    ) -> list[Purchase]:
+    async def resume(self, on_update: OnUpdate | None = None, *, only: Collection[str] | None = None) -> list[Purchase]:
         """Take up every purchase that a crash or an interrupt left open, and look again at payments in doubt.
 
         What was paid and lost is looked for too: a result that came late is still ours. `only`: these purchases, where
@@ -186,12 +193,22 @@ class Buyer:
             open_ones = [each for each in open_ones if each.id in only]
             lost = [each for each in lost if each.id in only]
         runs = [
-            self._drive(Run(each.order, each.relays, on_update), None, None)
+            self._drive(Run(each.order, self._where(each.relays), on_update), None, None)
             for each in open_ones
             if each.state in OPEN and each.id not in self._runs
         ]
         doubtful = [self._clear_up(each) for each in open_ones if each.state not in OPEN]
         return list(await asyncio.gather(*runs, *doubtful, *(self._collect_late(each) for each in lost)))
+
+    async def open(self, bought: Purchase) -> Purchase:
+        """Get a sealed file that was paid for, by its bill and the preimage alone; the seller need not live any more.
+
+        Raises PurchaseError, FetchRefused.
+        """
+        fetched, now = await self._goods.open(bought), self.clock()
+        facts = {"path": str(fetched.path), "mime": fetched.mime, "sha256": fetched.sha256, "reason": None}
+        await self.db.write(lambda conn: finish(conn, bought.id, State.DELIVERED, now, **facts))
+        return await self.purchases.get(bought.id) or bought
 
     async def cancel(self, purchase_id: str) -> None:
         """Take a request back (kind 5). What is paid already ends in a result, a refund or a loss all the same."""
@@ -233,7 +250,7 @@ class Buyer:
                         else:
                             result = answer
                     result = result or await self._result(run)
-                    await self._receive(run, result)
+                    await self._goods.receive(run, result, self._tell)
                     await self._pay_afterwards(run, result)
                     return await self._delivered(run, result, out)
                 except End as end:
@@ -260,6 +277,10 @@ class Buyer:
                 reader.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await reader
+
+    def _where(self, relays: Iterable[str]) -> tuple[str, ...]:
+        """Our relays as they are now, and those of the order: a relay may have moved while we were away."""
+        return tuple(dict.fromkeys([*self.pool.relays, *relays]))
 
     async def _pick_up(self, run: Run) -> None:
         """After a restart: the payment that was intended goes on first."""
@@ -414,52 +435,23 @@ class Buyer:
     async def _claim(self, run: Run, feedback: Feedback) -> bool:
         """A provider that owes a refund gets an invoice over it."""
 
-        async def publish(event: Event) -> None:
-            await self.db.write(lambda conn: Outbox.put(conn, event, run.relays))
+        async def send(event: Event, invoice: Invoice) -> None:
+            def work(conn: sqlite3.Connection) -> None:
+                self.purchases.put_claim(conn, run.order.id, invoice, self.clock())
+                Outbox.put(conn, event, run.relays)
+
+            await self.db.write(work)
             self._outbox.wake()
             await self._tell(run, "asking for the money back")
 
         if run.paid is None or run.paid.outcome is not Outcome.SETTLED:
             return False
-        return await self._payer.claim_refund(self.key, run.order.id, feedback, publish)
+        return await self._payer.claim_refund(self.key, run.order.id, feedback, send)
 
     async def _settle(self, run: Run, seconds: float) -> None:
         """Wait a moment for the payment's last word."""
         if run.paying is not None:
             await asyncio.wait([run.paying], timeout=seconds)
-
-    # -- goods ----------------------------------------------------------------------------------------------------
-
-    async def _receive(self, run: Run, result: JobResult) -> None:
-        """Download and check the first file of a result; an answer in text has none."""
-        run.result, media = result, links(result)
-        if not media or not (wanted_file(run.order.request) or result.content.strip() == media[0].url):
-            return
-        for wait in (1, 3, 9, 0):
-            left = run.order.deadline - self.clock()
-            limits = Limits(self._limits.max_bytes, max(5.0, min(self._limits.seconds, left)), self._limits.redirects)
-            try:
-                run.fetched = fetched = await fetch_media(
-                    media[0], limits, allow_loopback_hosts=self._allow, into=self._files
-                )
-                check_file(run.order, media[0], fetched)
-                if self._inspect is not None and (fault := await self._inspect(run.order, fetched)) is not None:
-                    raise ResultRefused(f"the file fails its gate: {fault[0]} ({fault[1]})", fault[0])
-            except FetchFailed as error:
-                if wait == 0 or left <= wait:
-                    raise await self._bad_goods(run, result, Refusal.NOT_FETCHED, error.reason) from None
-                await self._tell(run, f"{error.reason}; trying again")
-                await asyncio.sleep(wait)
-            except FetchRefused as error:
-                raise await self._bad_goods(run, result, Refusal.NOT_FETCHED, error.reason) from None
-            except ResultRefused as error:
-                raise await self._bad_goods(run, result, error.kind, error.reason) from None
-            else:
-                return
-
-    async def _bad_goods(self, run: Run, result: JobResult, kind: str, reason: str) -> End:
-        await self.purchases.note_incident(run.order.id, result.event, kind, reason, self.clock())
-        return End(State.REJECTED, reason, kind)
 
     # -- ends -----------------------------------------------------------------------------------------------------
 
@@ -511,20 +503,32 @@ class Buyer:
                 state = State.REFUNDED
             now = self.clock()
             await self.db.write(lambda conn: finish(conn, bought.id, state, now, reason="known after a later look"))
-        return await self.purchases.get(bought.id) or bought
+        bought = await self.purchases.get(bought.id) or bought
+        return await self._collect_late(bought) if bought.state is State.LOST else bought
 
     async def _collect_late(self, bought: Purchase) -> Purchase:
-        """A paid purchase without a result: ask the relays once more."""
-        run = Run(bought.order, bought.relays, None)
-        wanted = Filter(kinds=result_kinds(bought.order.kind), tags={"e": [bought.id]}, limit=20)
+        """A paid purchase without a result: is the money back? Else ask the relays once more, for refund and result."""
+        run = Run(bought.order, self._where(bought.relays), None)
+        wanted = Filter(kinds=[FEEDBACK, *result_kinds(bought.order.kind)], tags={"e": [bought.id]}, limit=50)
+        payment = bought.payment
+        if payment is not None and payment.state == Outcome.SETTLED:
+            run.paid = PayResult(Outcome.SETTLED, payment.payment_hash, payment.preimage, payment.fee_msat)
         try:
-            events = await self.pool.fetch(wanted, relays=bought.relays)
+            if await self._payer.refunded(bought.id):
+                return await self._close(run, State.REFUNDED, "the money is back", {"reason": "the money is back"})
+            events = await self.pool.fetch(wanted, relays=run.relays)
             for event in events:
+                if event.kind == FEEDBACK:
+                    with suppress(BillRefused):
+                        said = read_feedback(run.order, event, self.key)
+                        if said.status == "error" and await self._claim(run, said):
+                            return await self._close(run, State.REFUNDED, said.message, {"reason": said.message})
+                    continue
                 with suppress(ResultRefused):
                     result = check_result(bought.order, event, self.key)
-                    await self._receive(_late(run, self.clock()), result)
+                    await self._goods.receive(_late(run, self.clock()), result, self._tell)
                     return await self._delivered(run, result, None)
-        except (RelayUnreachable, RelayRefused, End) as error:
+        except (RelayUnreachable, RelayRefused, WalletError, End) as error:
             log.info("%s: still nothing: %s", bought.id[:8], error)
         return bought
 

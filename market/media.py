@@ -95,13 +95,17 @@ def _media(fields: dict[str, str]) -> Media | None:
 
 
 def _seal(fields: dict[str, str]) -> Seal | None:
-    """Key and nonce of an AES-256-GCM file; None where the file is not sealed, or in a way nobody here can open."""
-    key, nonce = fields.get("decryption-key", ""), fields.get("decryption-nonce", "")
-    if fields.get("encryption-algorithm", "").lower() != "aes-gcm" or parse_hex64(key) is None:
+    """What opens the file; None where it is not sealed, or in a way nobody here can open."""
+    if fields.get("encryption-algorithm", "").lower() != "aes-gcm":
         return None
-    if not _NONCE.match(nonce):
+    return read_seal(fields.get("decryption-key", ""), fields.get("decryption-nonce", ""), fields.get("ox", ""))
+
+
+def read_seal(key: str, nonce: str, sha256: str) -> Seal | None:
+    """Key, nonce and hash in hex, from a stranger; None where key or nonce cannot be such."""
+    if parse_hex64(key) is None or not _NONCE.match(nonce):
         return None
-    return Seal(key.lower(), nonce.lower(), parse_hex64(fields.get("ox", "")) or "")
+    return Seal(key.lower(), nonce.lower(), parse_hex64(sha256) or "")
 
 
 def _seconds(text: str) -> float | None:

@@ -19,7 +19,7 @@ from market.tags import parse_msat
 from nostr.clock import Clock
 from nostr.event import Event
 from nostr.key import SecretKey
-from wallet.interface import InvoiceState, Outcome, PayResult, Wallet, WalletError, WalletUnreachable
+from wallet.interface import Invoice, InvoiceState, Outcome, PayResult, Wallet, WalletError, WalletUnreachable
 
 log = logging.getLogger("buyer")
 
@@ -27,6 +27,10 @@ REFUND_SECONDS: Final = 15.0  # how long a promised refund is waited for
 _LOOK_AGAIN: Final = (0.5, 1, 2, 5, 10, 30)  # seconds between looks at a payment in doubt
 _FEE_SHARE: Final = 100  # one hundredth of the amount, and at least _LEAST_FEE, may go for routing
 _LEAST_FEE: Final = 10_000
+
+
+Send = Callable[[Event, Invoice], Awaitable[None]]
+"""Keeps the invoice and sends the event that carries it, in one step."""
 
 
 class Payer:
@@ -64,26 +68,36 @@ class Payer:
             return PayResult(Outcome.UNKNOWN, bill.payment_hash, detail=str(error))
         return honest_outcome(paid, bill.payment_hash)
 
-    async def claim_refund(
-        self, key: SecretKey, job: str, said: Feedback, publish: Callable[[Event], Awaitable[None]]
-    ) -> bool:
-        """Where an `error` owes a refund (`["refund","due",msat]`): send an invoice. True once the money is back."""
+    async def claim_refund(self, key: SecretKey, job: str, said: Feedback, send: Send) -> bool:
+        """Where an `error` owes a refund (`["refund","due",msat]`): send an invoice. True once the money is back.
+
+        The invoice is on disk before it is sent; after a crash the same one stands as long as it can be paid.
+        """
         tag = next((tag for tag in said.tags if tag[0] == "refund" and len(tag) > 2 and tag[1] == "due"), None)
         owed = parse_msat(tag[2]) if tag is not None else None
         if not owed:
             return False
         try:
-            invoice = await self._wallet.make_invoice(owed, description=f"refund of {job[:16]}")
-            words = [["status", "refund", "please pay this back"], ["amount", str(owed), invoice.bolt11]]
-            tags = [["e", job], ["p", said.provider], *words]
-            await publish(key.sign(kind=FEEDBACK, tags=tags, created_at=self._clock()))
+            claims = await self._purchases.claims(job)
+            if not any(claim["expires_at"] > self._clock() for claim in claims) and not await self.refunded(job):
+                invoice = await self._wallet.make_invoice(owed, description=f"refund of {job[:16]}")
+                words = [["status", "refund", "please pay this back"], ["amount", str(owed), invoice.bolt11]]
+                tags = [["e", job], ["p", said.provider], *words]
+                await send(key.sign(kind=FEEDBACK, tags=tags, created_at=self._clock()), invoice)
             for _ in range(int(REFUND_SECONDS / 0.5)):
-                known = await self._wallet.lookup_invoice(invoice.payment_hash)
-                if known is not None and known.state is InvoiceState.SETTLED:
+                if await self.refunded(job):
                     return True
                 await asyncio.sleep(0.5)
         except WalletError as error:
             log.warning("%s: the refund could not be asked for: %s", job[:8], error)
+        return False
+
+    async def refunded(self, job: str) -> bool:
+        """Whether one of our claims for this purchase was paid. Raises WalletError."""
+        for claim in await self._purchases.claims(job):
+            known = await self._wallet.lookup_invoice(claim["payment_hash"])
+            if known is not None and known.state is InvoiceState.SETTLED:
+                return True
         return False
 
     async def _try_to_pay(self, job: str, bill: Bill, deadline: int) -> PayResult:

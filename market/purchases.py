@@ -27,7 +27,7 @@ from market.reputation import Evidence
 from nostr.database import Database
 from nostr.event import Event
 from nostr.key import SecretKey
-from wallet.interface import Outcome, PayResult
+from wallet.interface import Invoice, Outcome, PayResult
 
 PURCHASES_SCHEMA: Final = """
 CREATE TABLE purchase(
@@ -78,6 +78,17 @@ CREATE TABLE incident(
 ) WITHOUT ROWID;
 """
 
+CLAIMS_SCHEMA: Final = """
+CREATE TABLE claim(                   -- our invoices for money that a provider owes us
+    payment_hash TEXT PRIMARY KEY,
+    purchase TEXT NOT NULL REFERENCES purchase(id),
+    bolt11 TEXT NOT NULL,
+    amount_msat INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    at INTEGER NOT NULL
+);
+CREATE INDEX claim_purchase ON claim(purchase);
+"""
 WHY_SCHEMA: Final = "ALTER TABLE purchase ADD COLUMN why TEXT;  -- JSON: every candidate with all factors"
 
 
@@ -268,6 +279,17 @@ class Purchases:
         """Paid and not delivered, asked for after `since`."""
         rows = await self._db.fetch(f"{_SELECT} WHERE purchase.state = 'lost' AND asked_at >= ?", (since,))
         return [self._read(row) for row in rows]
+
+    async def claims(self, purchase: str) -> list[sqlite3.Row]:
+        """Our invoices for a refund, newest first."""
+        return list(await self._db.fetch("SELECT * FROM claim WHERE purchase = ? ORDER BY at DESC", (purchase,)))
+
+    @staticmethod
+    def put_claim(conn: sqlite3.Connection, purchase: str, invoice: Invoice, now: int) -> None:
+        conn.execute(
+            "INSERT OR IGNORE INTO claim VALUES (?,?,?,?,?,?)",
+            (invoice.payment_hash, purchase, invoice.bolt11, invoice.amount_msat, invoice.expires_at, now),
+        )
 
     async def seen_hashes(self, besides: str) -> frozenset[str]:
         rows = await self._db.fetch("SELECT payment_hash FROM payment WHERE purchase <> ?", (besides,))

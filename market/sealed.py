@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,10 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 
 from market.errors import FetchRefused
 from market.fetch import RESULT, Fetched, Limits, fetch
-from market.media import Media, Seal
+from market.job import Feedback
+from market.media import Media, Seal, read_seal
+from nostr import nip44
+from nostr.key import SecretKey
 from nostr.sniff import extension, sniff
 
 PARAM: Final = "encryption-algorithm"
@@ -82,6 +86,30 @@ def open_file(path: Path, seal: Seal, to: Path) -> str:
         raise FetchRefused("the sealed file can't be opened with the key of the result") from None
     fresh.replace(to)
     return digest.hexdigest()
+
+
+def bought_seal(tags: Iterable[Sequence[str]], buyer: SecretKey, seller: str, preimage: str | None) -> Seal | None:
+    """What opens a file whose key is the preimage of its payment (docs/chaining.md 7), from the result's tags.
+
+    A wallet that keeps its preimages is no hindrance: the result carries the key for the buyer as well. None where the
+    file is not sold so, or the key is not to be had.
+    """
+    tag = next((tag for tag in tags if tag[0] == "sealed" and len(tag) > 4 and tag[1] == ALGORITHM), None)
+    if tag is None:
+        return None
+    if preimage is None:
+        with suppress(ValueError):
+            preimage = nip44.decrypt(buyer, seller, tag[3])
+    return read_seal(preimage or "", tag[2], tag[4])
+
+
+def billed_file(bill: Feedback, preimage: str) -> Media | None:
+    """The sealed file that a bill offered, openable with the payment's preimage: the result itself is not needed."""
+    tags = {tag[0]: tag[1:] for tag in bill.tags if len(tag) > 1}
+    if "sealed" not in tags or "url" not in tags or len(tags["sealed"]) < 2:
+        return None
+    seal = read_seal(preimage, tags["sealed"][1], tags.get("x", ("",))[0])
+    return Media(tags["url"][0], tags.get("ox", ("",))[0], tags.get("m", ("",))[0], seal=seal) if seal else None
 
 
 async def fetch_media(

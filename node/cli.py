@@ -35,6 +35,7 @@ COMMANDS: dict[str, Entry] = {
     "services": Entry("node.commands.market:services", TRADE, "Who sells what: price, reputation, alive or not."),
     "buy": Entry("node.commands.market:buy", TRADE, "Hire one service, or buy a composite by its recipe's name."),
     "jobs": Entry("node.commands.market:jobs", TRADE, "What you bought, and what came of it."),
+    "open": Entry("node.commands.market:open_result", TRADE, "The result of a purchase; opens sealed files."),
     "recipe": Entry("node.commands.orchestrator:recipe", TRADE, "Write, check, publish, fork, simulate, run recipes."),
     "audit": Entry("node.commands.orchestrator:audit", TRADE, "Check a receipt tree line by line."),
     "books": Entry("node.commands.orchestrator:books", TRADE, "Price, costs and margin of each run."),

@@ -6,13 +6,13 @@ from collections.abc import Iterable, MutableMapping
 
 from market.job import JobRequest, build_feedback, build_result
 from market.media import Media
+from market.sealed import ALGORITHM as SEALED
 from nostr import nip44
 from nostr.event import Event
 from nostr.key import SecretKey
 from orchestrator.effects import Progress, Tell
 from orchestrator.receipts import build_receipts
 from orchestrator.run import Artefact, Run, UnitKey
-from orchestrator.sealed import SCHEME
 
 PROGRESS_LIFE = 86_400  # seconds
 
@@ -61,7 +61,7 @@ class Answers:
         tags = [["receipt", receipts[-1].id, self.relay]] if receipts else []
         tags += [["recipe", run.recipe_event], ["title", run.recipe.doc.title]]
         if run.seal is not None:
-            result = self._sealed(request, run, artefact, run.seal, tags, at)
+            result = self._sealed(request, run, artefact, tags, at)
         elif artefact.text is not None and not artefact.url:
             result = self._result(request, run, artefact.text, [], tags, at)
         else:
@@ -71,13 +71,12 @@ class Answers:
         done = build_feedback(self.key, request, "success", "delivered", relay_hint=self.relay, created_at=at)
         return [*receipts, result, done], receipts[-1].id if receipts else "", result.id
 
-    def _sealed(
-        self, request: JobRequest, run: Run, artefact: Artefact, seal: tuple[str, str], tags: list[list[str]], at: int
-    ) -> Event:
+    def _sealed(self, request: JobRequest, run: Run, artefact: Artefact, tags: list[list[str]], at: int) -> Event:
         """The encrypted file, and its key for the buyer alone (who paid through a wallet has it as the preimage)."""
+        assert run.seal is not None
         key = nip44.encrypt(self.key, run.buyer, self.secret(run.id).hex())
-        url, sha = seal
-        tags = [*tags, ["sealed", SCHEME, key, artefact.sha256, artefact.mime]]
+        url, sha, nonce = run.seal
+        tags = [*tags, ["sealed", SEALED, nonce, key, artefact.sha256, artefact.mime]]
         return self._result(request, run, url, [Media(url, sha, "application/octet-stream")], tags, at)
 
     def _result(

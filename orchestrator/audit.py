@@ -234,8 +234,8 @@ class _Check:
             self.say("green", "delivery", "as text")
             return
         sealed = next(iter(event.tagged("sealed")), ())
-        if len(sealed) > 3:
-            self.judge(sealed[3] == sha, "delivery", f"sealed, hash {sha[:12]}", "the sealed file is another one")
+        if len(sealed) > 4:
+            self.judge(sealed[4] == sha, "delivery", f"sealed, hash {sha[:12]}", "the sealed file is another one")
             return
         self.judge(
             media.sha256 == sha, "delivery", f"hash {sha[:12]}", f"receipt {sha[:12]}, result {media.sha256[:12]}"

@@ -47,9 +47,9 @@ from orchestrator.effects import (
     Wake,
     WatchBill,
 )
+from market.sealed import ALGORITHM as SEALED
 from orchestrator.purchase import owed, pay_what_is_owed, take_in
 from orchestrator.run import Artefact, Entry, Phase, Run, State, opened
-from orchestrator.sealed import SCHEME
 from orchestrator.turn import Turn, ask_effect, check_effect, fetch_effect, pay_effect, withdraw
 from orchestrator.units import failure, has_its_item, hear_judges, needed, next_wake, over, press_unit, replace_failed
 from orchestrator.values import Unresolved, count_of
@@ -140,7 +140,7 @@ def _take_in_sale(turn: Turn, given: SaleInput) -> None:
     run, phase = turn.run, turn.run.phase
     match given:
         case Sealed() if phase is Phase.RUNNING and run.seal is None:
-            turn.note("sealed", url=given.url, sha256=given.sha256)
+            turn.note("sealed", url=given.url, sha256=given.sha256, nonce=given.nonce)
             turn.do(_bill_for_the_seal(turn.run, turn.at))
         case BillMade() if phase is Phase.OPENED or (phase is Phase.RUNNING and run.seal and not run.bill):
             bill = given.bill
@@ -295,8 +295,8 @@ def _quote_tags(run: Run) -> tuple[tuple[str, ...], ...]:
     tags = (quote, *lines, ("recipe", run.recipe_event))
     if run.seal is None:
         return tags
-    artefact = _output(run)
+    artefact, (url, sha256, nonce) = _output(run), run.seal
     return (
-        *tags, ("sealed", SCHEME), ("url", run.seal[0]), ("ox", run.seal[1]), ("x", artefact.sha256),
+        *tags, ("sealed", SEALED, nonce), ("url", url), ("ox", sha256), ("x", artefact.sha256),
         ("m", artefact.mime), ("size", str(artefact.size)),
     )  # fmt: skip

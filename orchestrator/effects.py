@@ -163,11 +163,12 @@ class Gated:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """The encrypted composite is on our Blossom."""
+    """The encrypted composite is on our Blossom. `nonce` in hex."""
 
     at: int
     url: str
     sha256: str
+    nonce: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -304,7 +304,7 @@ class Run:
     ended_at: int = 0
     refund_to: str = ""
     sealing: bool = False
-    seal: tuple[str, str] | None = None  # URL and hash of the encrypted composite
+    seal: tuple[str, str, str] | None = None  # URL, hash and nonce of the encrypted composite
     cancelled_by_buyer: bool = False
     resumes: int = 0  # how often a process took it up again
     resumed_at: int = 0
@@ -417,7 +417,7 @@ def _apply_to_run(run: Run, entry: Entry) -> Run:
         case "sealing":
             return replace(run, sealing=True)
         case "sealed":
-            return replace(run, seal=(data["url"], data["sha256"]))
+            return replace(run, seal=(data["url"], data["sha256"], data["nonce"]))
         case "paid":
             return replace(run, phase=Phase.RUNNING, paid_at=run.paid_at or at, received_msat=data["received_msat"])
         case "received":

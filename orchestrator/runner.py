@@ -455,9 +455,9 @@ class Runner:
         for pause in (1, 3, 10, 30):
             try:
                 data = await self.hands.read(artefact)
-                sealed = await asyncio.to_thread(seal, data, self.answers.secret(live.run.id))
+                nonce, sealed = await asyncio.to_thread(seal, data, self.answers.secret(live.run.id))
                 url = await self.hands.put(sealed, "application/octet-stream")
-                return Sealed(self.clock(), url, hashlib.sha256(sealed).hexdigest())
+                return Sealed(self.clock(), url, hashlib.sha256(sealed).hexdigest(), nonce.hex())
             except FetchError as error:
                 log.warning("run %s cannot be sealed yet: %s", live.run.id[:8], error)
             await asyncio.sleep(pause)

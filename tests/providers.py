@@ -131,6 +131,7 @@ class FakeProvider:
         self.files.wallet = wallet
         self.served: list[str] = []
         self.cancelled: set[str] = set()
+        self.claims: list[str] = []  # invoices for what it owes
         self._reused: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -206,7 +207,9 @@ class FakeProvider:
             if event.kind == 7000:
                 claim = Feedback.parse(event)
                 if claim.status == "refund" and claim.bolt11 is not None and claim.amount_msat == self.price:
-                    await self.wallet.pay_invoice(claim.bolt11)
+                    self.claims.append(claim.bolt11)
+                    if self.mood != "owes":
+                        await self.wallet.pay_invoice(claim.bolt11)
                 continue
             try:
                 request = JobRequest.parse(event, self.key if self.key.public in event.values("p") else None)
@@ -235,8 +238,8 @@ class FakeProvider:
                 return
         await self._say(request, "processing", "at work")
         await asyncio.sleep(self.delay)
-        if mood in ("fails", "hold-fails", "pays-back"):
-            if mood == "pays-back":
+        if mood in ("fails", "hold-fails", "pays-back", "owes"):
+            if mood in ("pays-back", "owes"):
                 await self._say(request, "error", "the engine broke", extra_tags=[["refund", "due", str(self.price)]])
                 return
             if mood == "hold-fails":

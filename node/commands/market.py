@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.markup import escape
 
 from market.buyer import MIGRATIONS
 from market.directory import Directory, Offer
+from market.errors import MarketError
 from market.purchases import IN_DOUBT, OPEN, Purchase, Purchases, Stats
 from market.reputation import Score
 from market.review import build_rank_profile, build_ranks, build_recommendation
@@ -184,6 +186,28 @@ def _params(pairs: Sequence[str]) -> dict[str, list[str]]:
     return made
 
 
+def open_result(
+    job: Annotated[str, typer.Argument(metavar="ID", help="The purchase, by the start of its id.")],
+    save: Annotated[Path | None, typer.Option("--out", help="Write the result to this file.")] = None,
+    relay: RelayOption = None,
+    wallet: WalletOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The result of what you bought; a sealed file is opened with its payment's preimage, even if the seller is gone."""
+    folder = data_dir(data)
+    bought = asyncio.run(_open(folder, relay_urls(folder, relay), wallet, job.lower()))
+    if as_json:
+        print_json(purchase_json(bought))
+    elif save is None:
+        out.print(str(bought.path or (bought.result.content if bought.result else "")), markup=False, soft_wrap=True)
+    if save is not None:
+        if bought.path is not None:
+            shutil.copyfile(bought.path, save)
+        else:
+            save.write_text(bought.result.content if bought.result else "")
+
+
 # -- what the commands do -------------------------------------------------------------------------------------------
 
 
@@ -288,6 +312,28 @@ async def _go_on(folder: Path, relays: Sequence[str], wallet: str | None, cancel
             await buyer.cancel(found[0].id)
         for bought in await buyer.resume():
             err.print(f"{bought.id[:8]} {bought.title}: {bought.state}", markup=False)
+
+
+async def _open(folder: Path, relays: Sequence[str], wallet: str | None, job: str) -> Purchase:
+    bought = await _one_job(folder, job)
+    if bought.path is not None and bought.path.exists():
+        return bought
+    async with open_buyer(folder, relays, wallet) as buyer:
+        await buyer.resume(only=[bought.id])
+        bought = await _one_job(folder, job)
+        if bought.path is not None or bought.delivered:
+            return bought
+        try:
+            return await buyer.open(bought)
+        except MarketError as error:
+            raise NotDone(f"{bought.state}: {error}") from None
+
+
+async def _one_job(folder: Path, job: str) -> Purchase:
+    found = await _jobs(folder, job, 2)
+    if len(found) != 1:
+        raise UsageComplaint(f"{len(found)} purchases begin with {job!r}: `timmy jobs` lists them")
+    return found[0]
 
 
 async def _jobs(folder: Path, job: str | None, limit: int) -> list[Purchase]:

@@ -202,6 +202,44 @@ async def test_a_promised_refund_is_claimed(market: Market) -> None:
     assert bought.state is State.REFUNDED and market.wallet.msat == before
 
 
+async def test_a_refund_that_takes_its_time_is_seen_later_and_claimed_once(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("market.payer.REFUND_SECONDS", 0.5)
+    before, provider = market.wallet.msat, market.provider(mood="owes")
+    async with provider:
+        async with market.buyer() as buyer:
+            order = buyer.order(5050, [JobInput("x", "text")], provider=provider.pubkey, max_msat=5_000)
+            assert (await buyer.buy(order)).state is State.LOST
+        async with market.buyer() as buyer:
+            assert [each.state for each in await buyer.resume()] == [State.LOST]
+            (claim,) = provider.claims  # asked for once, however often it is looked for
+            await market.seller.pay_invoice(claim)
+            assert [each.state for each in await buyer.resume()] == [State.REFUNDED]
+    assert market.wallet.msat == before
+
+
+async def test_killed_while_claiming_a_refund(market: Market) -> None:
+    before, provider = market.wallet.msat, market.provider(mood="owes")
+    async with provider:
+        async with market.buyer() as buyer:
+            order = buyer.order(5050, [JobInput("x", "text")], provider=provider.pubkey, max_msat=5_000)
+            claiming = asyncio.Event()
+            buying = asyncio.create_task(
+                buyer.buy(order, lambda update: claiming.set() if "money back" in update.message else None)
+            )
+            async with asyncio.timeout(5):
+                await claiming.wait()
+                while not provider.claims:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            buying.cancel()
+            await asyncio.gather(buying, return_exceptions=True)
+        await market.seller.pay_invoice(provider.claims[0])
+        async with market.buyer() as buyer:
+            assert [each.state for each in await buyer.resume()] == [State.REFUNDED]
+    assert market.wallet.msat == before and len(provider.claims) == 1
+
+
 async def test_silence_ends_at_the_deadline(market: Market) -> None:
     assert (await market.buy("silent", seconds=1)).state is State.EXPIRED
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from market.errors import FetchRefused
 from market.job import JobRequest
+from market.sealed import bought_seal, open_file
 from nostr import nip44
 from nostr.event import Event
 from orchestrator import purchase, units
@@ -18,7 +20,6 @@ from orchestrator.journal import Limits
 from orchestrator.recipe import Recipe
 from orchestrator.run import Phase, Run, State, rebuild
 from orchestrator.schema import value_problems
-from orchestrator.sealed import NotSealed, unseal
 from tests.orchestrator.world import BUYER, TIMMY, Provider, Timmy, crowd
 
 
@@ -324,15 +325,20 @@ async def test_sealed_delivery_the_payment_is_the_key(tmp_path: Path) -> None:
         run = await timmy.until_over(await timmy.sell(portraits(), sealed=True))
         assert run.phase is Phase.DELIVERED and run.bill and run.bill.hold
         (result,) = results(timmy)
-        scheme, for_the_buyer, plain, mime = result.tagged("sealed")[0][1:]
-        assert scheme == "aes-256-gcm" and mime == "video/mp4" and result.content == run.seal[0]  # type: ignore[index]
+        scheme, nonce, for_the_buyer, plain, mime = result.tagged("sealed")[0][1:]
+        assert scheme == "aes-gcm" and mime == "video/mp4" and result.content == run.seal[0]  # type: ignore[index]
         preimage = bytes.fromhex(nip44.decrypt(BUYER, TIMMY.public, for_the_buyer))
         assert hashlib.sha256(preimage).hexdigest() == run.bill.payment_hash
         row = timmy.world.db.execute("SELECT data FROM blob WHERE sha = ?", (result.content.rpartition("/")[2],))
         sealed = row.fetchone()[0]
-        assert hashlib.sha256(unseal(sealed, preimage)).hexdigest() == plain
-        with pytest.raises(NotSealed):
-            unseal(sealed, bytes(32))
+        noise = tmp_path / "noise"
+        noise.write_bytes(sealed)
+        for tags, known in ((result.tags, None), (result.tags, preimage.hex())):
+            opens = bought_seal(tags, BUYER, TIMMY.public, known)
+            assert opens is not None and opens.nonce == nonce and open_file(noise, opens, tmp_path / "plain") == plain
+        other = bought_seal(result.tags, BUYER, TIMMY.public, "00" * 32)
+        with pytest.raises(FetchRefused):
+            open_file(noise, other, tmp_path / "plain")  # type: ignore[arg-type]
         (bill,) = [e for _, e in timmy.world.events(kind=7000, pubkey=TIMMY.public) if e.tagged("amount")]
         assert bill.first("x") == plain and bill.first("ox") == hashlib.sha256(sealed).hexdigest()
 

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from market.buyer import MIGRATIONS, Buyer
 from market.job import Feedback, JobInput, JobResult, build_request
 from market.review import Review
+from nostr.database import Database
 from nostr.event import Event
 from nostr.filter import Filter
 from nostr.key import SecretKey
@@ -29,6 +31,12 @@ from tests.fakes import FakeBank
 from tests.providers import FakeProvider
 
 SECONDS = 6
+
+
+def _http(relay: str) -> str:
+    return relay.replace("ws", "http", 1)
+
+
 RECIPE = Recipe.parse({
     "d": "postcard", "title": "Postcard", "inputs": {"prompt": {"type": "string"}}, "output": "$picture", "seconds": 40,
     "steps": {
@@ -92,7 +100,9 @@ class Shopper:
 
 
 @asynccontextmanager
-async def market(tmp_path: Path, *providers: dict[str, Any], hold: bool = True) -> AsyncIterator[Market]:
+async def market(
+    tmp_path: Path, *providers: dict[str, Any], hold: bool = True, **changes: Any
+) -> AsyncIterator[Market]:
     """A relay, providers, Timmy with 1,000 sat and a buyer."""
     async with AsyncExitStack() as stack:
         relay = await stack.enter_async_context(a_relay(tmp_path / "relay"))
@@ -101,7 +111,8 @@ async def market(tmp_path: Path, *providers: dict[str, Any], hold: bool = True) 
         sellers += [FakeProvider(relay, Purse(bank), **{"kind": 5100, "content": picture, **p}) for p in providers]
         for seller in sellers:
             await stack.enter_async_context(seller)
-        settings = OrchestratorSettings(allow_hosts=[s.files.url for s in sellers if s.mood != "loopback"])
+        hosts = [s.files.url for s in sellers if s.mood != "loopback"]
+        settings = OrchestratorSettings(allow_hosts=hosts, **changes)
         purse = Purse(bank, balance_msat=1_000_000, hold=hold)
         timmy = await stack.enter_async_context(
             opened(settings, data=tmp_path / "node", relays=[relay], wallet=purse, recipes=[RECIPE])
@@ -219,6 +230,28 @@ async def test_an_encrypted_request_is_answered_in_cipher(tmp_path: Path) -> Non
         assert result.kind == 6260 and all(event.tagged("encrypted") for event in said)
         media = JobResult.parse(result, here.buyer.key).urls[0]
         assert media.mime == "image/png" and media.url not in result.content
+
+
+async def test_a_sealed_composite_is_opened_with_the_preimage(tmp_path: Path) -> None:
+    async with market(tmp_path, {"mood": "good", "price": 8_000}, sealed=True) as here:
+        key, files = SecretKey.generate(), tmp_path / "bought"
+        db = await Database.open(tmp_path / "market.db", MIGRATIONS)
+        async with (
+            Pool([here.relay], key=key) as pool,
+            Buyer(key, pool, Purse(here.bank), db=db, files=files, allow_hosts=[_http(here.relay)]) as buyer,
+        ):
+            order = buyer.order(
+                5260, [JobInput("an owl", "text")], provider=here.timmy.key.public, max_msat=60_000, output="image/png",
+                params={"recipe": "postcard"},
+            )  # fmt: skip
+            bought = await buyer.buy(order)
+            assert bought.delivered and bought.path is not None and bought.mime == "image/png", bought.reason
+            run = await here.timmy.journal.load(order.id)
+            picture = run.units["picture", 0].artefact if run else None
+            assert picture is not None and bought.sha256 == picture.sha256
+            again = await buyer.open(bought)  # by the bill and the preimage alone
+            assert again.sha256 == picture.sha256
+        await db.close()
 
 
 async def test_a_recipe_put_on_the_shelf_is_sold_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
