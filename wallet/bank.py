@@ -25,6 +25,7 @@ from wallet.backends.ledger import LedgerWallet
 from wallet.interface import Caps, Invoice, InvoiceState, Wallet, WalletError, WalletRefused
 from wallet.ledger import Bill, Order, Payment, PaymentState, Report
 from wallet.sending import Policy, Sender
+from wallet.watchdog import Watchdog
 
 log = logging.getLogger("wallet")
 T = TypeVar("T")
@@ -54,12 +55,11 @@ class Bank:
         self.backend = backend
         self.clock = clock
         self.policy = policy or Policy()
-        self.stopped = ""  # why outgoing payments are stopped; empty while they run
-        self._sound = True
         self._listeners: list[Callable[[Sequence[Report]], None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._asked: dict[str, float] = {}
         self._sender = Sender(db, backend, clock, self.policy, self._end)
+        self._watchdog = Watchdog(db, backend, clock, backed=not self.internal_only, slack_msat=self.policy.slack_msat)
 
     @classmethod
     @asynccontextmanager
@@ -75,12 +75,9 @@ class Bank:
             await db.close()
 
     async def __aenter__(self) -> Self:
-        self._sound = True
         opening = 0 if self.internal_only else await self.backend.balance()
         await self.db.write(lambda conn: self._open_books(conn, opening))
-        faults = await self.db.write(ledger.audit)
-        if faults:
-            self._stop(faults)
+        await self._watchdog.audit()
         await self._recover()
         for job in (self._hear(), self._poll(), self._watch()):
             self._spawn(job)
@@ -99,6 +96,19 @@ class Bank:
     @property
     def internal_only(self) -> bool:
         return isinstance(self.backend, LedgerWallet)
+
+    @property
+    def stopped(self) -> str:
+        """Why outgoing payments are stopped, in words; empty while they run."""
+        return self._watchdog.stopped
+
+    async def check(self) -> list[str]:
+        """Compare the books with themselves and with the backend. Faults, in words, stop outgoing payments."""
+        return await self._watchdog.check()
+
+    async def adopt(self, purpose: str) -> int:
+        """See `Watchdog.adopt`."""
+        return await self._watchdog.adopt(purpose)
 
     def listen(self, callback: Callable[[Sequence[Report]], None]) -> None:
         self._listeners.append(callback)
@@ -269,51 +279,29 @@ class Bank:
 
         Raises WalletRefused where nothing moved or will, and Replayed for a request seen before.
         """
-        refused: WalletRefused | None = None
-        invoice: bolt11.Bolt11 | None = None
+        order: Order | WalletRefused
         try:
-            invoice = bolt11.decode(text)
-        except bolt11.InvalidInvoice as error:
-            refused = WalletRefused("OTHER", str(error))
-        if invoice is not None and amount_msat is not None and invoice.amount_msat != amount_msat:
-            refused = WalletRefused("OTHER", f"the invoice does not ask for {amount_msat} msat")
-        if self.stopped:
-            refused = WalletRefused("INTERNAL", f"outgoing payments are stopped: {self.stopped}")
+            invoice = self._payable(text, amount_msat)
+            limit = self.policy.fee_limit(invoice.amount_msat or 0) if max_fee_msat is None else max_fee_msat
+            purpose = purpose or f"invoice:{invoice.payment_hash}"
+            order = Order(account, invoice, limit, purpose, connection, metadata)
+        except WalletRefused as error:
+            order = error
 
         def work(conn: sqlite3.Connection) -> tuple[Payment | WalletRefused, Sequence[Report]]:
             if claim is not None:
                 self._claim(conn, claim)
-            if refused is not None or invoice is None:
-                failure = refused or WalletRefused("OTHER", "no invoice")
-            else:
-                wanted = self.policy.fee_limit(invoice.amount_msat or 0) if max_fee_msat is None else max_fee_msat
-                order = Order(
-                    account, invoice, wanted, purpose or f"invoice:{invoice.payment_hash}", connection, metadata
-                )
-                conn.execute("SAVEPOINT money")
-                try:
-                    payment, reports = ledger.begin(
-                        conn,
-                        order,
-                        self.clock(),
-                        network=self.caps.network,
-                        hold_seconds=self.policy.hold_seconds,
-                        internal_only=self.internal_only,
-                    )
-                except WalletRefused as error:
-                    conn.execute("ROLLBACK TO money")
-                    failure = error
-                else:
-                    if claim is not None and payment.ended:
-                        connections.answer(conn, claim.event_id, nip47.payment_text(payment, claim.method))
-                    elif claim is not None:
-                        connections.wait_for(conn, claim.event_id, payment.payment_hash)
-                    return payment, reports
-                finally:
-                    conn.execute("RELEASE money")
-            if claim is not None:
-                connections.answer(conn, claim.event_id, nip47.error_text(claim.method, failure))
-            return failure, ()
+            try:
+                payment, reports = self._begin(conn, order)
+            except WalletRefused as error:
+                if claim is not None:
+                    connections.answer(conn, claim.event_id, nip47.error_text(claim.method, error))
+                return error, ()
+            if claim is not None and payment.ended:
+                connections.answer(conn, claim.event_id, nip47.payment_text(payment, claim.method))
+            elif claim is not None:
+                connections.wait_for(conn, claim.event_id, payment.payment_hash)
+            return payment, reports
 
         outcome, reports = await self.db.write(work)
         if isinstance(outcome, WalletRefused):
@@ -324,6 +312,38 @@ class Bank:
         elif outcome.state is PaymentState.UNKNOWN:
             self._spawn(self._sender.send_again(outcome))
         return outcome
+
+    def _payable(self, text: str, amount_msat: int | None) -> bolt11.Bolt11:
+        """The invoice, where it can be read and payments run. Raises WalletRefused."""
+        if self.stopped:
+            raise WalletRefused("INTERNAL", f"outgoing payments are stopped: {self.stopped}")
+        try:
+            invoice = bolt11.decode(text)
+        except bolt11.InvalidInvoice as error:
+            raise WalletRefused("OTHER", str(error)) from None
+        if amount_msat is not None and invoice.amount_msat != amount_msat:
+            raise WalletRefused("OTHER", f"the invoice does not ask for {amount_msat} msat")
+        return invoice
+
+    def _begin(self, conn: sqlite3.Connection, order: Order | WalletRefused) -> tuple[Payment, Sequence[Report]]:
+        """`ledger.begin`, undone as a whole where it refuses, so that the refusal itself can be recorded."""
+        if isinstance(order, WalletRefused):
+            raise order
+        conn.execute("SAVEPOINT money")
+        try:
+            return ledger.begin(
+                conn,
+                order,
+                self.clock(),
+                network=self.caps.network,
+                hold_seconds=self.policy.hold_seconds,
+                internal_only=self.internal_only,
+            )
+        except WalletRefused:
+            conn.execute("ROLLBACK TO money")
+            raise
+        finally:
+            conn.execute("RELEASE money")
 
     async def wait(self, payment: Payment, timeout: float | None = None) -> Payment:
         """The payment when it has ended, or as it is after `timeout` seconds."""
@@ -493,52 +513,6 @@ class Bank:
         ledger.forget_unpaid(conn, before)
         connections.forget(conn, before)
 
-    async def check(self) -> list[str]:
-        """Compare the books with themselves and with the backend. Faults, in words, stop outgoing payments."""
-        faults = await self.db.write(ledger.check)
-        if faults:
-            self._sound = False
-        if not self.internal_only and not faults:
-            try:
-                faults = self._insolvent(await self.backend.balance(), await self.db.write(_owed))
-            except (WalletError, OSError, TimeoutError) as error:
-                log.warning("cannot read the backend's balance: %s", error)
-                return []
-        if faults:
-            self._stop(faults)
-        elif self.stopped and self._sound:
-            log.warning("the backend covers the books again: outgoing payments resume")
-            self.stopped = ""
-        return faults
-
-    async def adopt(self, purpose: str) -> int:
-        """Book to the owner what the backend holds beyond the books, or (negative) what it lacks; returns the msat.
-
-        For money that the operator moved with the backend's own tools. `purpose` is used once. Raises WalletError.
-        """
-        if self.internal_only:
-            raise WalletRefused("RESTRICTED", "credits have no backend to compare with")
-        held, now = await self.backend.balance(), self.clock()
-
-        def work(conn: sqlite3.Connection) -> int:
-            surplus = held - _owed(conn)
-            world, owner = books.account_id(conn, books.BACKEND), books.account_id(conn, "owner")
-            if surplus:
-                books.transfer(conn, "adopt", purpose, now, [(world, -surplus), (owner, surplus)])
-            return surplus
-
-        moved = await self.db.write(work)
-        await self.check()
-        return moved
-
-    def _insolvent(self, held: int, owed: int) -> list[str]:
-        missing = owed - held - self.policy.slack_msat
-        return [f"the backend holds {held} msat, the accounts own {owed} msat"] if missing > 0 else []
-
-    def _stop(self, faults: Sequence[str]) -> None:
-        self.stopped = "; ".join(faults)
-        log.critical("outgoing payments are stopped: %s", self.stopped)
-
     # --- inside ---
 
     def _tell(self, reports: Sequence[Report]) -> None:
@@ -555,16 +529,6 @@ class Bank:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.critical("a task of the wallet died", exc_info=task.exception())
-
-
-def _owed(conn: sqlite3.Connection) -> int:
-    """What the backend must hold: all accounts, less what is on its way out through it."""
-    owned = conn.execute("SELECT COALESCE(SUM(balance), 0) FROM accounts WHERE NOT world").fetchone()[0]
-    leaving = conn.execute(
-        "SELECT COALESCE(SUM(amount_msat + fee_limit_msat), 0) FROM payments"
-        " WHERE state IN ('reserved', 'sent', 'unknown') AND NOT internal"
-    ).fetchone()[0]
-    return int(owned - leaving)
 
 
 def _hide(invoice: Invoice) -> Invoice:

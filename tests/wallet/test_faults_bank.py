@@ -346,6 +346,19 @@ async def test_23_a_tampered_balance_stops_outgoing_payments(tmp_path: Path) -> 
         assert bank.stopped, "also after a restart"
 
 
+async def test_23_a_balance_moved_by_hand_stays_stopped_though_the_sums_are_right(tmp_path: Path) -> None:
+    backend = LedgerWallet(SecretKey.generate())
+    async with Bank.open(tmp_path / "l.db", backend, policy=Policy(start_credits_msat=10**6)) as bank:
+        await shop(bank)
+    with sqlite3.connect(tmp_path / "l.db") as thief:
+        thief.execute("UPDATE accounts SET balance = balance + 777 WHERE name = 'shop'")
+        thief.execute("UPDATE accounts SET balance = balance - 777 WHERE name = 'owner'")
+    async with Bank.open(tmp_path / "l.db", backend) as bank:
+        assert "777" in bank.stopped
+        assert await bank.check() == [], "the quick look sees nothing"
+        assert bank.stopped, "and lets nothing go on"
+
+
 async def test_23_a_posting_can_not_be_changed(tmp_path: Path) -> None:
     backend = LedgerWallet(SecretKey.generate())
     async with Bank.open(tmp_path / "l.db", backend, policy=Policy(start_credits_msat=10**6)) as bank:
