@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 
 from nostr.clock import Clock, system_clock
 from nostr.database import Database
-from wallet import bolt11, books, connections, ledger, nip47
+from wallet import bolt11, books, connections, holds, ledger, nip47
 from wallet.backends.ledger import LedgerWallet
 from wallet.interface import Caps, Invoice, InvoiceState, Wallet, WalletError, WalletRefused
 from wallet.ledger import Bill, Order, Payment, PaymentState, Report
@@ -254,9 +254,9 @@ class Bank:
                 return ledger.receive(conn, seen.payment_hash, msat, seen.preimage, now)
             if seen.state is InvoiceState.ACCEPTED and bill.hold:
                 settle_by = min(now + self.policy.hold_seconds, seen.settle_deadline or sys.maxsize)
-                return ledger.accept_outside(conn, seen.payment_hash, settle_by)
+                return holds.accept_outside(conn, seen.payment_hash, settle_by)
             if seen.state is InvoiceState.CANCELLED and bill.hold:
-                return ledger.lost_hold(conn, seen.payment_hash, now)
+                return holds.lost(conn, seen.payment_hash, now)
             return ()
 
         self._tell(await self.db.write(work))
@@ -415,7 +415,7 @@ class Bank:
             if claim is not None:
                 self._claim(conn, claim)
                 self._done(conn, claim, again=True)
-            return ledger.settle_hold(conn, payment_hash, preimage, now)
+            return holds.settle(conn, payment_hash, preimage, now)
 
         await self._end(work)
         if bill.remote:
@@ -432,7 +432,7 @@ class Bank:
             if claim is not None:
                 self._claim(conn, claim)
                 self._done(conn, claim, again=True)
-            return ledger.cancel_hold(conn, payment_hash, now)
+            return holds.cancel(conn, payment_hash, now)
 
         await self._end(work)
 
@@ -488,9 +488,9 @@ class Bank:
                     cursor = started - _OVERLAP
                 except (WalletError, OSError, TimeoutError) as error:
                     log.warning("cannot list settled invoices: %s", error)
-                for payment_hash in await self.db.write(lambda conn: ledger.outside_holds(conn, self.clock())):
+                for payment_hash in await self.db.write(lambda conn: holds.outside(conn, self.clock())):
                     await self._refresh(payment_hash)
-            for payment_hash in await self.db.write(lambda conn: ledger.overdue_holds(conn, self.clock())):
+            for payment_hash in await self.db.write(lambda conn: holds.overdue(conn, self.clock())):
                 log.warning("hold invoice %s was held too long: giving the money back", payment_hash[:16])
                 try:
                     await self.cancel_hold(None, payment_hash)

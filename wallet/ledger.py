@@ -280,25 +280,10 @@ def receive(
     )
     world = books.account_id(conn, books.BACKEND)
     books.transfer(conn, "receive", payment_hash, now, [(world, -msat), (row["account"], msat)])
-    return (_told(conn, News.RECEIVED if release else News.CREDITED, payment_hash),)
+    return (told_invoice(conn, News.RECEIVED if release else News.CREDITED, payment_hash),)
 
 
-def accept_outside(conn: sqlite3.Connection, payment_hash: str, settle_by: int) -> tuple[Report, ...]:
-    """The backend holds the money of a hold invoice until `settle_by`; it is not ours yet.
-
-    Told again, the deadline only moves closer: blocks may come quicker than expected.
-    """
-    row, locked_inside = _held(conn, payment_hash)
-    if locked_inside is not None or row["state"] not in ("open", "accepted"):
-        return ()
-    conn.execute(
-        "UPDATE invoices SET state = 'accepted', settle_by = MIN(COALESCE(settle_by, ?1), ?1) WHERE payment_hash = ?2",
-        (settle_by, payment_hash),
-    )
-    return (_told(conn, News.ACCEPTED, payment_hash),) if row["state"] == "open" else ()
-
-
-def _told(conn: sqlite3.Connection, news: News, payment_hash: str) -> Report:
+def told_invoice(conn: sqlite3.Connection, news: News, payment_hash: str) -> Report:
     """What just happened to an invoice of ours."""
     bill = find_invoice(conn, payment_hash)
     assert bill is not None
@@ -358,7 +343,7 @@ def _pay_inside(
             "UPDATE invoices SET state = 'accepted', settle_by = ? WHERE payment_hash = ?",
             (now + hold_seconds, payment_hash),
         )
-        return payment, (_told(conn, News.ACCEPTED, payment_hash),)
+        return payment, (told_invoice(conn, News.ACCEPTED, payment_hash),)
     if order.connection is not None:
         connections.spend(conn, order.connection, msat, now)
     books.transfer(conn, "pay", payment_hash, now, [(order.account, -msat), (ours["account"], msat)])
@@ -370,7 +355,7 @@ def _pay_inside(
     payment = _insert(
         conn, order, PaymentState.SETTLED, now, internal=True, fee_limit=0, fee=0, preimage=ours["preimage"]
     )
-    return payment, (_told(conn, News.RECEIVED, payment_hash), Report(News.SENT, payment))
+    return payment, (told_invoice(conn, News.RECEIVED, payment_hash), Report(News.SENT, payment))
 
 
 def _insert(
@@ -489,78 +474,6 @@ def unfinished(conn: sqlite3.Connection) -> list[Payment]:
 def read_payment(row: sqlite3.Row) -> Payment:
     values = {name: row[name] for name in Payment.__slots__}
     return Payment(**(values | {"state": PaymentState(row["state"]), "internal": bool(row["internal"])}))
-
-
-# --- hold invoices ---
-
-
-def settle_hold(conn: sqlite3.Connection, payment_hash: str, preimage: str, now: int) -> tuple[Report, ...]:
-    """Take the locked money of a payment inside the box. Raises WalletRefused where nothing is locked."""
-    row, payment = _held(conn, payment_hash)
-    if row["state"] == "settled":
-        return ()
-    if payment is None:
-        raise WalletRefused("OTHER", f"nothing is locked for this invoice: it is {row['state']}")
-    transit = books.account_id(conn, books.TRANSIT)
-    msat = payment.amount_msat
-    books.transfer(conn, "settle", str(payment.id), now, [(transit, -msat), (row["account"], msat)])
-    conn.execute(
-        "UPDATE invoices SET state = 'settled', preimage = ?, settled_at = ?, received_msat = received_msat + ?"
-        " WHERE payment_hash = ?",
-        (preimage, now, msat, payment_hash),
-    )
-    conn.execute(
-        "UPDATE payments SET state = 'settled', preimage = ?, fee_msat = 0, settled_at = ? WHERE id = ?",
-        (preimage, now, payment.id),
-    )
-    return (_told(conn, News.RECEIVED, payment_hash), Report(News.SENT, get_payment(conn, payment.id)))
-
-
-def cancel_hold(conn: sqlite3.Connection, payment_hash: str, now: int) -> tuple[Report, ...]:
-    """Give the locked money back, and take no other. Raises WalletRefused for a settled invoice."""
-    row, payment = _held(conn, payment_hash)
-    if row["state"] == "settled":
-        raise WalletRefused("OTHER", "the invoice is settled")
-    if row["state"] == "cancelled":
-        return ()
-    conn.execute("UPDATE invoices SET state = 'cancelled' WHERE payment_hash = ?", (payment_hash,))
-    reports: tuple[Report, ...] = (_told(conn, News.CANCELLED, payment_hash),)
-    if payment is not None:
-        reports += fail(conn, payment.id, "PAYMENT_FAILED", "the payee cancelled the invoice", now)
-    return reports
-
-
-def lost_hold(conn: sqlite3.Connection, payment_hash: str, now: int) -> tuple[Report, ...]:
-    """The backend gave an accepted payment back by itself. Money locked inside the box is not touched."""
-    row, locked = _held(conn, payment_hash)
-    if row["state"] != "accepted" or locked is not None:
-        return ()
-    return cancel_hold(conn, payment_hash, now)
-
-
-def outside_holds(conn: sqlite3.Connection, now: int) -> list[str]:
-    """Hashes of hold invoices at the backend that may be accepted, settled or given back behind our back."""
-    rows = conn.execute(
-        "SELECT payment_hash FROM invoices WHERE remote AND hold AND state IN ('open', 'accepted') AND expires_at > ?",
-        (now - 86400,),
-    )
-    return [row[0] for row in rows]
-
-
-def overdue_holds(conn: sqlite3.Connection, now: int) -> list[str]:
-    """Hashes of hold invoices whose money is locked past its time."""
-    rows = conn.execute("SELECT payment_hash FROM invoices WHERE state = 'accepted' AND settle_by <= ?", (now,))
-    return [row[0] for row in rows]
-
-
-def _held(conn: sqlite3.Connection, payment_hash: str) -> tuple[sqlite3.Row, Payment | None]:
-    row = conn.execute("SELECT * FROM invoices WHERE payment_hash = ? AND hold", (payment_hash,)).fetchone()
-    if row is None:
-        raise NotFound("there is no hold invoice with this payment hash")
-    locked = conn.execute(
-        "SELECT * FROM payments WHERE payment_hash = ? AND internal AND state = 'sent'", (payment_hash,)
-    ).fetchone()
-    return row, read_payment(locked) if locked is not None else None
 
 
 # --- upkeep ---

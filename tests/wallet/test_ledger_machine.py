@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from nostr.key import SecretKey
 from tests.wallet.house import preimage
-from wallet import bolt11, books, connections, ledger
+from wallet import bolt11, books, connections, holds, ledger
 from wallet.connections import Renewal, Scope
 from wallet.interface import Invoice, InvoiceState, WalletRefused
 from wallet.ledger import Order, PaymentState
@@ -175,11 +175,11 @@ class Money(RuleBasedStateMachine):
 
     @rule(made=held)
     def the_payee_takes_it(self, made: tuple[str, str]) -> None:
-        self._hold(lambda h: ledger.settle_hold(self.conn, h, made[1], self.now), made[0])
+        self._hold(lambda h: holds.settle(self.conn, h, made[1], self.now), made[0])
 
     @rule(made=held)
     def the_payee_cancels(self, made: tuple[str, str]) -> None:
-        self._hold(lambda h: ledger.cancel_hold(self.conn, h, self.now), made[0])
+        self._hold(lambda h: holds.cancel(self.conn, h, self.now), made[0])
 
     def _hold(self, work: object, text: str) -> None:
         try:
@@ -191,9 +191,9 @@ class Money(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from((1, 30, 86_400)))
     def time_passes(self, seconds: int) -> None:
         self.now += seconds
-        for payment_hash in ledger.overdue_holds(self.conn, self.now):
+        for payment_hash in holds.overdue(self.conn, self.now):
             with self._transaction():
-                self._note(ledger.cancel_hold(self.conn, payment_hash, self.now))
+                self._note(holds.cancel(self.conn, payment_hash, self.now))
 
     @rule()
     def the_house_is_tidied(self) -> None:
