@@ -121,7 +121,9 @@ def _late_at(run: Run, unit: Unit, attempt: Attempt) -> int | None:
     seconds = run.doc(unit).seconds
     match attempt.state:
         case State.ORDERED if not attempt.answered:
-            at = attempt.ordered_at + min(ANSWER_SECONDS, seconds)
+            soon = min(ANSWER_SECONDS, seconds)
+            person = run.doc(unit).kind == JOB_HUMAN  # who has to see the task first
+            at = attempt.ordered_at + (max(soon, seconds // 2) if person else soon)
         case State.ORDERED:
             at = attempt.ordered_at + seconds
         case State.PAID:

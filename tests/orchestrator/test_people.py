@@ -1,11 +1,14 @@
 """Recipes with people in them: stand-ins for what nobody does, judges that score and rank, and what people are owed."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from market.job import JobRequest
 from nostr.event import Event
+from orchestrator import units
 from orchestrator.errors import RecipeError
 from orchestrator.judges import ranked, scored, yes
 from orchestrator.recipe import Recipe
@@ -56,6 +59,24 @@ async def test_a_machine_stands_in_for_a_person_who_says_no_or_takes_too_long(tm
     polish = run.units["polish", 0].accepted
     assert polish is not None and text_of(run, "edited") == text_of(run, "polish")
     assert run.spent_msat == 30_000 + (50_000 if mood == "vanish" else 0)
+
+
+async def test_a_person_may_take_longer_to_answer_than_a_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "ANSWER_SECONDS", 0)
+    ann = Provider("ann", 5820, 40_000, "silent")
+    async with Timmy(
+        tmp_path, [Provider("text", 5050, mood="free"), Provider("voice", 5251, mood="free"), ann]
+    ) as timmy:
+        run_id = await timmy.sell(read_aloud(seconds=20, instead="$story"), price_msat=2_000_000)
+        async with asyncio.timeout(10):
+            while not (asked := [event for _, event in timmy.world.events(kind=5820)]):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(1.2)  # a machine would have been passed over
+        timmy.world.deliver(ann, JobRequest.parse(asked[0]))
+        run = await timmy.until_over(run_id)
+    assert len(asked) == 1 and text_of(run, "edited").endswith("edited by ann")
 
 
 async def test_another_person_comes_before_the_machine(tmp_path: Path) -> None:

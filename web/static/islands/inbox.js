@@ -2,7 +2,7 @@
 import { sha256, unhex } from "./bytes.js";
 import { connect, connected, forget } from "./nwc.js";
 import { amount, node, now, relay, tag, tags } from "./relay.js";
-import { Task } from "./task.js";
+import { dueAt, Task } from "./task.js";
 import { html, render, useEffect, useReducer, useState } from "./ui.js";
 import { signInAsGuest, who } from "./who.js";
 
@@ -329,7 +329,7 @@ function Inbox() {
     .filter((task) => {
       const to = tags(task, "p").map((t) => t[1]);
       const done = about(task, task.kind + 1000).some((event) => event.pubkey !== me.pubkey);
-      return (!to.length || to.includes(me.pubkey)) && !done && Number(tag(task, "expiration") ?? Infinity) > at;
+      return (!to.length || to.includes(me.pubkey)) && !done && (dueAt(task) || Infinity) > at;
     })
     .sort((a, b) => b.created_at - a.created_at);
   const delivered = all.filter((event) => event.kind >= 6000 && event.kind < 7000 && event.pubkey === me.pubkey);

@@ -8,6 +8,17 @@ const LEASE = 1800; // seconds that a claim holds
 const param = (event, name) => tags(event, "param").find((t) => t[1] === name)?.[2];
 const inputs = (event) => tags(event, "i");
 
+/** When the work is wanted: what the buyer says in seconds, else the end of the request; 0 where nothing is said. */
+export const dueAt = (task) =>
+  Number(param(task, "seconds")) > 0
+    ? task.created_at + Number(param(task, "seconds"))
+    : Number(tag(task, "expiration") || 0);
+const ASKS = {
+  rank: "The numbers of what is shown, the best first: 2 1 3",
+  score: "A number from 0 to 10, and why",
+  "yes-no": "Why",
+};
+
 async function say(me, task, status, note, extra = []) {
   await relay.publish(
     await me.sign({
@@ -107,7 +118,7 @@ function Delivery({ me, task }) {
       }
       <div class="field">
         <label for=${`t${id}`}>
-          ${form ? "Why" : "Answer"}${" "}
+          ${ASKS[form] ?? "Answer"}${" "}
           <span class="soft">or a file below</span>
         </label>
         <textarea id=${`t${id}`} name="text" />
@@ -184,7 +195,7 @@ export function Task({ me, task, claims, results, at, paid }) {
   const answer = results.find((event) => event.pubkey === me.pubkey);
   const left = held ? Number(tag(held, "claim")) - at : 0;
   const bid = Number(tag(task, "bid") || 0),
-    until = Number(tag(task, "expiration") || 0);
+    until = dueAt(task);
   const attempt = (work) => async () => {
     try {
       await work();
