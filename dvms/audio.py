@@ -105,12 +105,13 @@ def read(path: Path, rate: int = RATE, channels: int = 2, *, most_seconds: float
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """The container's metadata; empty where the file can't be read."""
+    """The file's metadata, also where the container keeps it with the stream (Ogg); empty where it can't be read."""
     import av
 
     try:
         with av.open(str(path)) as source:
-            return {str(name): str(value) for name, value in source.metadata.items()}
+            kept = [*(stream.metadata for stream in list(source.streams)[:1]), source.metadata]
+            return {str(name).lower(): str(value) for table in kept for name, value in table.items()}
     except av.FFmpegError:
         return {}
 

@@ -101,6 +101,8 @@ def plan(style: Style, blocks: Sequence[Block], seconds: float, seed: int, *, te
         for i in range(section.bars):
             chords[section.bar + i] = line[i % 4]
     chords[-1] = 0
+    if layout.bars > 4:  # a close: the dominant, or what stands for it in the minor modes, before the last chord
+        chords[-2] = 4 if style.scale[2] == 4 else 6
     band = _Band(style, layout, tonic, chords, rng)
     notes = band.play()
     sung = _melody(style, layout, tonic, chords, rng)
@@ -132,7 +134,7 @@ def _lay_out(style: Style, blocks: Sequence[Block], seconds: float, tempo: float
         speed = bars * 240 / music
         for per_line in (1, 2) if total else (1,):
             sections, sung = _form(bars, per_line, blocks)
-            cost = abs(speed - wished) / wished * 4 + (0.3 if bars % 2 else 0.0)
+            cost = abs(speed - wished) / wished * 6 + (0.3 if bars % 2 else 0.0)
             if total:
                 room = per_line * 240 / speed
                 words = [line_syllables(line) for section in sections for line in section.lines] or [8]
@@ -140,7 +142,7 @@ def _lay_out(style: Style, blocks: Sequence[Block], seconds: float, tempo: float
                 crowded = max(words) / (room * 0.92)
                 cost += (
                     (1 - sung / total) * 4
-                    + max(0.0, rate - 4.2) * 2
+                    + max(0.0, rate - 4.5) * 2
                     + max(0.0, crowded - 5.4) * 1.5
                     + max(0.0, 2.2 - rate) * 0.9
                 )
@@ -242,23 +244,50 @@ def _melody(style: Style, layout: _Layout, tonic: int, chords: Sequence[int], rn
             onsets = _rhythm(count, span, style.swing)
             shape = shapes[section.name][i % 2]
             closes = i % 2 == 1
-            degrees: list[int] = []
-            for k, (start, _) in enumerate(onsets):
-                chord = chords[min(layout.bars - 1, bar + int(start // 4))]
-                wanted = home + shape[(k * 8) // max(8, count) if count > 8 else k % 8]
-                if k == count - 1:
-                    wanted = home + (0 if closes else 1)
-                if (start % 1) < 0.05 or k == count - 1:
-                    wanted = _nearest(wanted, chord, (0, 2) if closes and k == count - 1 else (0, 2, 4))
-                if degrees and abs(wanted - degrees[-1]) > 4:
-                    wanted = degrees[-1] + (3 if wanted > degrees[-1] else -3)
-                degrees.append(max(-2, min(8, wanted)))
+            harmony = [chords[min(layout.bars - 1, bar + int(start // 4))] for start, _ in onsets]
+            degrees = _line(onsets, harmony, shape, home, closes)
             notes = tuple(
                 Syllable((4 * bar + start) * beat, length * beat, _pitch(style, tonic, degree))
                 for (start, length), degree in zip(onsets, degrees, strict=True)
             )
             sung.append(Sung(text, notes, (4 * bar + span) * beat))
     return sung
+
+
+def _line(
+    onsets: Sequence[tuple[float, float]], harmony: Sequence[int], shape: Sequence[int], home: int, closes: bool
+) -> list[int]:
+    """Scale degrees of a line: chord tones on the beats along the shape, steps between them on what comes between."""
+    count = len(onsets)
+    firm: dict[int, int] = {}
+    for k, (start, _) in enumerate(onsets):
+        if start % 1 >= 0.05 and k < count - 1:
+            continue
+        last = k == count - 1
+        wanted = home + (shape[(k * 8) // max(8, count) if count > 8 else k % 8] if not last else 0 if closes else 1)
+        tone = _nearest(wanted, harmony[k], (0, 2) if closes and last else (0, 2, 4))
+        before = firm[max(firm)] if firm else tone
+        if abs(tone - before) > 4:
+            tone = _nearest(before + (3 if tone > before else -3), harmony[k], (0, 2, 4))
+        if tone == before and len(firm) > 1 and not last:  # three times the same tone is a drone
+            up = tone <= home + 1 if k % 8 < 4 else tone < home
+            tone = _nearest(tone + (2 if up else -2), harmony[k], (0, 2, 4))
+        firm[k] = max(-2, min(8, tone))
+    degrees: list[int] = []
+    for k in range(count):
+        if k in firm:
+            degrees.append(firm[k])
+            continue
+        before = degrees[-1] if degrees else home
+        after = next((firm[j] for j in range(k + 1, count) if j in firm), before)
+        if abs(after - before) >= 2:  # a passing tone
+            degrees.append(before + (1 if after > before else -1))
+        elif after == before:  # the tone again, or its neighbour where it was sung twice
+            turn = 1 if shape[k % 8] >= shape[(k - 1) % 8] else -1
+            degrees.append(before + (turn if degrees[-2:] == [before, before] else 0))
+        else:
+            degrees.append(after if k % 4 == 3 else before)
+    return degrees
 
 
 def _shape(rng: random.Random) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -358,11 +387,20 @@ class _Band:
             for at, length, step, weight in ((0, 5.4, 0, 88),) if end else patterns.BASS[self.style.bass]:
                 pitch = root + step
                 if step == patterns.LEADING:
-                    target = _pitch(self.style, self.tonic, upcoming) - 24
-                    target = target + 12 if target < 33 else target - 12 if target > 46 else target
-                    pitch = target - 1 if target > root else target + 1
+                    pitch = self._leading(root, upcoming)
                 notes.append(self._note("bass", bar, at, length, pitch, weight * (0.75 + 0.25 * heat)))
         return notes + self._drums(bar, name, first=first, following=following)
+
+    def _leading(self, root: int, upcoming: int) -> int:
+        """The bass note that leads to the next root: by half-tone where chords have sevenths, else by the scale."""
+        target = _pitch(self.style, self.tonic, upcoming) - 24
+        target = target + 12 if target < 33 else target - 12 if target > 46 else target
+        if self.style.sevenths:
+            return target - 1 if target > root else target + 1
+        if target == root:
+            return root + 7 if root + 7 <= 50 else root - 5
+        beside = _pitch(self.style, self.tonic, upcoming - 1 if target > root else upcoming + 1)
+        return target + (beside - target + 6) % 12 - 6
 
     def _drums(self, bar: int, name: str, *, first: bool, following: str | None) -> list[Note]:
         kit = patterns.KITS[self.style.kit]

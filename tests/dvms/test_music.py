@@ -184,3 +184,31 @@ def test_silence_stays_silent() -> None:
     silence = np.zeros((audio.RATE, 2), np.float32)
     assert not audio.master(silence, audio.RATE).any()
     assert audio.true_peak(silence) == -np.inf
+
+
+@pytest.mark.parametrize("name", sorted(styles.STYLES))
+def test_a_song_closes_and_its_melody_moves_within_the_harmony(name: str) -> None:
+    style = styles.STYLES[name]
+    for seed in range(3):
+        song = planner.plan(style, lyrics.parse(WORDS), 30, seed)
+        tonic = min(n.pitch for n in song.notes if n.part == "bass" and n.start > song.bar * (song.bars - 1) - 0.1) % 12
+        pads = [
+            {n.pitch % 12 for n in song.notes if n.part == "pad" and abs(n.start - b * song.bar) < 0.1}
+            for b in range(song.bars)
+        ]
+        assert tonic in pads[-1], "the last chord stands on its root"
+        assert pads[-2] != pads[-1], "and comes from another one"
+        for line in song.sung:
+            pitches = [note.pitch for note in line.notes]
+            assert all(abs(b - a) <= 9 for a, b in itertools.pairwise(pitches))
+            assert len(set(pitches)) > 1 and not any(len(set(pitches[i : i + 6])) == 1 for i in range(len(pitches) - 5))
+            for note in line.notes:
+                if round(note.start / song.beat, 2) % 1 < 0.02:
+                    assert note.pitch % 12 in pads[min(song.bars - 1, int(note.start / song.bar + 1e-6))]
+
+
+@pytest.mark.parametrize("mime", ["audio/mp4", "audio/ogg", "audio/mpeg", "audio/flac"])
+def test_every_container_keeps_the_sheet(mime: str, tmp_path: Path) -> None:
+    silence = np.zeros((audio.RATE, 2), np.float32)
+    audio.write(tmp_path / "song", silence, audio.RATE, mime, metadata={"comment": '{"timmy": "song/1"}', "title": "T"})
+    assert audio.metadata(tmp_path / "song")["comment"] == '{"timmy": "song/1"}'
