@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from market.errors import MarketError
-from market.kinds import REVIEW
+from market.kinds import ANNOUNCEMENT, REVIEW
 from market.reputation import Evidence, Reputation, Score, newcomer
 from market.review import Review, Verdict
 from market.witness import Witness
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from web.shelf import Shelf
 
 log = logging.getLogger("web")
-EVERY = 60  # seconds between two looks at everything; a new review is looked at when it comes
-TOGETHER = 0.5  # seconds that reviews are gathered before they are checked
+EVERY = 60  # seconds between two looks at everything; a new review or seller is looked at when it comes
+TOGETHER = 0.5  # seconds that news is gathered before it is checked
+REST = 2  # seconds between two looks at least, however much is said
 TIMMY = "orchestrator"
 
 
@@ -39,7 +40,7 @@ class Scores:
         self._ours: list[Evidence] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._news = asyncio.Event()
-        self.own: frozenset[str] = frozenset()
+        self._own: tuple[int, frozenset[str]] = (0, frozenset())
 
     def start(self, pool: Pool, shelf: "Shelf") -> None:
         self._witness = Witness(pool, self._clock)
@@ -52,6 +53,15 @@ class Scores:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def own(self) -> frozenset[str]:
+        """The public keys of this node's parts. Read again when a part has got one."""
+        folder = self._data / "keys"
+        changed = folder.stat().st_mtime_ns if folder.exists() else 0
+        if changed != self._own[0]:
+            self._own = changed, frozenset(path.read_text().strip() for path in folder.glob("*.pub"))
+        return self._own[1]
 
     def of(self, provider: str, kind: int) -> Score:
         return self._book.score(provider, kind) if self._book is not None else newcomer(provider, kind)
@@ -75,11 +85,10 @@ class Scores:
         if witness is None:
             return
         await witness.listen_to(shelf.sellers(), self._key("owner"))
-        own = self.own = frozenset(path.read_text().strip() for path in (self._data / "keys").glob("*.pub"))
         evidence = [one for one in witness.evidence if one.rater != self._key(TIMMY)]
         self._ours = await self._ledger(self._key(TIMMY) or TIMMY)
         evidence += self._ours
-        view = witness.viewpoint(own=own)
+        view = witness.viewpoint(own=self.own)
         self._book = Reputation(view, evidence, now=self._clock(), vouches=witness.vouches)
 
     async def _ledger(self, me: str) -> list[Evidence]:
@@ -91,7 +100,7 @@ class Scores:
         ]
 
     async def _listen(self, pool: Pool) -> None:
-        async for _ in pool.subscribe(Filter(kinds=[REVIEW], limit=0)):
+        async for _ in pool.subscribe(Filter(kinds=[REVIEW, ANNOUNCEMENT], limit=0)):
             self._news.set()
 
     async def _keep_fresh(self, shelf: "Shelf") -> None:
@@ -101,6 +110,7 @@ class Scores:
                 await self.refresh(shelf)
             except (MarketError, NostrError, TimeoutError) as error:
                 log.warning("scores not refreshed: %s", error)
+            await asyncio.sleep(REST)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EVERY):
                     await self._news.wait()

@@ -15,6 +15,7 @@ from web.app import Site
 from web.graph import small
 from web.service import Service, Work
 
+PROUDEST = ("music-video", "illustrated-story", "captioned-image")  # stand first in the box on top
 OFFERED = 3  # composites to choose from in the box on top
 # Shipped pictures of what the built-in engines make: shown for this node's own workers until they have works to show.
 SAMPLES = {
@@ -48,7 +49,7 @@ async def shop(site: Site, request: web.Request) -> web.StreamResponse:
         return site.answer(request, "", {"services": found})
     everything = services if kind is None and not words else site.shelf.services()
     living = [s for s in everything if s.recipe and s.life == "live" and s.price_msat]
-    living.sort(key=lambda s: (s.recipe != "music-video", s.recipe != "illustrated-story", s.name))
+    living.sort(key=lambda s: (PROUDEST.index(s.recipe) if s.recipe in PROUDEST else len(PROUDEST), s.name))
     makes = [s for s in living if _from_words(s)][:OFFERED]
     show = _show(site, everything)
     values = {"cards": _cards(site, services), "kinds": site.shelf.kinds(), "kind": kind, "q": words}

@@ -41,7 +41,7 @@ async def page(browser: Any, node: Node) -> AsyncIterator[Any]:
     """
     context = await browser.new_context(base_url=node.base, viewport={"width": 1200, "height": 900})
     page = await context.new_page()
-    page.forgiven = []
+    page.forgiven = ["net::ERR_SOCKET_NOT_CONNECTED"]  # Chromium's own, of a spare socket that the server had closed
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)

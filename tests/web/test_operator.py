@@ -76,7 +76,7 @@ async def test_the_operator_changes_a_price_and_switches_a_worker(page: Any, nod
     await page.wait_for_url("**/wallet")
     assert "Exposure by provider" in await page.inner_text("main")
     await page.goto("/admin")
-    page.forgiven = ["status of 400"]  # the price that is none is refused
+    page.forgiven += ["status of 400"]  # the price that is none is refused
     field = page.locator("form[data-set='dvm.speech.price']")
     await field.locator("input").fill("a lot")
     await field.locator("button").click()
@@ -121,7 +121,7 @@ async def test_a_job_page_survives_the_relays_death(page: Any, node: Node) -> No
     await page.click("#order button[type=submit]")
     await page.wait_for_url("**/job/*")
     await page.wait_for_selector("#state")
-    page.forgiven = ["WebSocket connection to", "net::ERR_CONNECTION_REFUSED"]
+    page.forgiven += ["WebSocket connection to", "net::ERR_CONNECTION_REFUSED"]
     before = node.pid("relay")
     port = node.base.rsplit(":", 1)[1]
     node.kill("relay")
