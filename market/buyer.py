@@ -201,14 +201,14 @@ class Buyer:
         return list(await asyncio.gather(*runs, *doubtful, *(self._collect_late(each) for each in lost)))
 
     async def open(self, bought: Purchase) -> Purchase:
-        """Get a sealed file that was paid for, by its bill and the preimage alone; the seller need not live any more.
+        """Get the file of a purchase again. A sealed one needs its bill and the preimage alone: the seller may be gone.
 
         Raises PurchaseError, FetchRefused.
         """
         fetched, now = await self._goods.open(bought), self.clock()
         facts = {"path": str(fetched.path), "mime": fetched.mime, "sha256": fetched.sha256, "reason": None}
         await self.db.write(lambda conn: finish(conn, bought.id, State.DELIVERED, now, **facts))
-        return await self.purchases.get(bought.id) or bought
+        return replace(await self.purchases.get(bought.id) or bought, path=fetched.path)
 
     async def cancel(self, purchase_id: str) -> None:
         """Take a request back (kind 5). What is paid already ends in a result, a refund or a loss all the same."""

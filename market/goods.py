@@ -11,6 +11,7 @@ from market.buying import End, Inspect, Run
 from market.errors import BadFeedback, FetchFailed, FetchRefused, PurchaseError, ResultRefused
 from market.fetch import Fetched, Limits
 from market.job import Feedback, JobResult
+from market.media import Media
 from market.purchase import Refusal, check_file, links, wanted_file
 from market.purchases import Purchase, Purchases, State
 from market.sealed import billed_file, bought_seal, fetch_media
@@ -44,10 +45,7 @@ class Goods:
         run.result, media = result, links(result)
         if not media or not (wanted_file(run.order.request) or result.content.strip() == media[0].url):
             return
-        first = media[0]
-        if first.seal is None:
-            preimage = run.paid.preimage if run.paid is not None else None
-            first = replace(first, seal=bought_seal(result.tags, self._key, result.provider, preimage))
+        first = self._with_key(media[0], result, run.paid.preimage if run.paid is not None else None)
         for wait in RETRIES:
             left = run.order.deadline - self._clock()
             limits = Limits(self._limits.max_bytes, max(5.0, min(self._limits.seconds, left)), self._limits.redirects)
@@ -69,20 +67,30 @@ class Goods:
                 return
 
     async def open(self, bought: Purchase) -> Fetched:
-        """The file that a bill offered sealed, opened with its payment's preimage; no result is needed for it.
+        """The file of a purchase, once more. Where no result came: what the bill offered sealed, by the preimage alone.
 
-        Raises PurchaseError where nothing was sold so or not paid, FetchRefused where it cannot be had.
+        Raises PurchaseError where there is none or no key to it, FetchRefused where it cannot be had.
         """
         payment = bought.payment
-        if payment is None or not payment.preimage:
+        preimage = payment.preimage if payment is not None else None
+        if bought.result is not None and (media := links(bought.result)):
+            wanted = self._with_key(media[0], bought.result, preimage)
+        elif payment is None or not preimage:
             raise PurchaseError("there is no key: it is not paid, or the wallet does not show preimages")
-        try:
-            media = billed_file(Feedback.parse(payment.bill, self._key), payment.preimage)
-        except BadFeedback:
-            media = None
-        if media is None:
-            raise PurchaseError("this was not sold as a sealed file")
-        return await fetch_media(media, self._limits, allow_loopback_hosts=self._allow, into=self._files)
+        else:
+            try:
+                offered = billed_file(Feedback.parse(payment.bill, self._key), preimage)
+            except BadFeedback:
+                offered = None
+            if offered is None:
+                raise PurchaseError("nothing was delivered, and it was not sold as a sealed file")
+            wanted = offered
+        return await fetch_media(wanted, self._limits, allow_loopback_hosts=self._allow, into=self._files)
+
+    def _with_key(self, media: Media, result: JobResult, preimage: str | None) -> Media:
+        if media.seal is not None:
+            return media
+        return replace(media, seal=bought_seal(result.tags, self._key, result.provider, preimage))
 
     async def _bad(self, run: Run, result: JobResult, kind: str, reason: str) -> End:
         await self._purchases.note_incident(run.order.id, result.event, kind, reason, self._clock())

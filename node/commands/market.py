@@ -194,7 +194,7 @@ def open_result(
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The result of what you bought; a sealed file is opened with its payment's preimage, even if the seller is gone."""
+    """The result of a purchase; a sealed file is opened with its payment's preimage, even if the seller is gone."""
     folder = data_dir(data)
     bought = asyncio.run(_open(folder, relay_urls(folder, relay), wallet, job.lower()))
     if as_json:
@@ -321,7 +321,7 @@ async def _open(folder: Path, relays: Sequence[str], wallet: str | None, job: st
     async with open_buyer(folder, relays, wallet) as buyer:
         await buyer.resume(only=[bought.id])
         bought = await _one_job(folder, job)
-        if bought.path is not None or bought.delivered:
+        if bought.path is None and bought.delivered:
             return bought
         try:
             return await buyer.open(bought)
