@@ -23,6 +23,7 @@ from market.job import JobRequest
 from market.tags import parse_bolt11
 from nostr.clock import Clock
 from nostr.database import Database
+from nostr.event import Event
 from wallet import bolt11
 from wallet.interface import (
     Invoice,
@@ -94,6 +95,11 @@ class Cashier:
         self._wake_refunds = asyncio.Event()
         self._may_hold = True
 
+    @property
+    def exists(self) -> bool:
+        """False for a worker without a wallet, which takes no money."""
+        return self._door.exists
+
     async def run(self) -> None:
         """Watch for payments and pay refunds until cancelled. Without a wallet there is nothing to watch."""
         if not self._door.exists:
@@ -124,6 +130,16 @@ class Cashier:
     async def look_up(self, payment_hash: str) -> Invoice | None:
         """What the wallet says about an invoice of ours. Raises WalletError."""
         return await (await self._door()).lookup_invoice(payment_hash)
+
+    async def zap(self, receipt: Event, *, receiver: str, event_id: str) -> tuple[str, int]:
+        """(payment hash, msat) of a zap of this event that our wallet was paid for. Raises WalletError for all else."""
+        from wallet import zaps  # brings the whole wallet service along: most workers are never zapped
+
+        try:
+            zap = await zaps.payment(receipt, await self._door(), receiver=receiver, event_id=event_id, least_msat=1)
+        except zaps.ZapRefused as error:
+            raise WalletError(str(error)) from None
+        return zap.payment_hash, zap.amount_msat
 
     async def take(self, sale: Sale) -> bool:
         """Take a locked payment. True once it is ours, False where it is gone for good; WalletError where unsure."""

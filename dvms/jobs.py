@@ -86,6 +86,7 @@ class Sale:
     due_at: int | None = None
     reason: str | None = None
     result: bytes | None = None
+    zap_hash: str | None = None  # the payment, where a zap paid the bill
 
     @property
     def event(self) -> Event:
@@ -212,6 +213,11 @@ CREATE TABLE queue_head (one INTEGER PRIMARY KEY CHECK (one = 1), turn INTEGER N
 INSERT INTO queue_head VALUES (1, 0);
 """
 
+ZAPS: Final = """
+ALTER TABLE jobs ADD COLUMN zap_hash TEXT;
+CREATE UNIQUE INDEX jobs_by_zap ON jobs (zap_hash) WHERE zap_hash IS NOT NULL;
+"""
+
 _FIELDS: Final = tuple(Sale.__dataclass_fields__)
 _UPDATABLE: Final = frozenset(_FIELDS) - {
     "id",
@@ -259,6 +265,17 @@ class SqliteJobs:
     async def by_payment(self, payment_hash: str) -> Sale | None:
         row = await self._db.fetch_one(_SELECT + "WHERE payment_hash = ?", (payment_hash,))
         return _sale(row) if row else None
+
+    async def named(self, event_id: str) -> Sale | None:
+        """The job of a request, or of a bill or another answer of ours, by that event's id."""
+        sql = _SELECT + "WHERE id = :id OR id = (SELECT job FROM answers WHERE id = :id)"
+        row = await self._db.fetch_one(sql, {"id": event_id})
+        return _sale(row) if row else None
+
+    async def book(self, sale: Sale, booking: Booking) -> bool:
+        """Change the customer's credit beside any move. False where that was booked before. Raises NoCredit."""
+        now = self._clock()
+        return await self._db.write(lambda conn: book(conn, sale.id, sale.customer, booking, now))
 
     async def move(
         self,
@@ -410,10 +427,10 @@ class SqliteJobs:
 CANCELLED_BY_CUSTOMER: Final = "cancelled by the customer"
 
 
-def book(conn: sqlite3.Connection, job: str, customer: str, booking: Booking, now: int) -> None:
+def book(conn: sqlite3.Connection, job: str, customer: str, booking: Booking, now: int) -> bool:
     """Change a customer's credit, once for each job and reason. Raises NoCredit rather than going below zero."""
     if conn.execute("SELECT 1 FROM credits WHERE job = ? AND reason = ?", (job, booking.reason)).fetchone():
-        return
+        return False
     if booking.msat < 0:
         have = conn.execute("SELECT coalesce(sum(msat), 0) FROM credits WHERE customer = ?", (customer,)).fetchone()[0]
         if have + booking.msat < 0:
@@ -422,6 +439,7 @@ def book(conn: sqlite3.Connection, job: str, customer: str, booking: Booking, no
         "INSERT INTO credits (job, reason, customer, msat, at) VALUES (?, ?, ?, ?, ?)",
         (job, booking.reason, customer, booking.msat, now),
     )
+    return True
 
 
 def _next_turn(conn: sqlite3.Connection, customer: str) -> int:

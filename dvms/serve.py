@@ -20,7 +20,7 @@ from dvms.endings import Endings
 from dvms.engine import make_engine
 from dvms.heartbeat import PAUSED, Herald, Pulse
 from dvms.inputs import InputLimits, Inputs
-from dvms.jobs import SCHEMA, SqliteJobs
+from dvms.jobs import SCHEMA, ZAPS, SqliteJobs
 from dvms.news import Newsroom
 from dvms.payback import AddressBook
 from dvms.policy import (
@@ -149,7 +149,7 @@ async def opened(
         key = load_or_create(data / "keys" / f"{found.name}.key")
         purse = open_wallet(wallet, key=key) if isinstance(wallet, str) else wallet
         async with AsyncExitStack() as stack:
-            db = await Database.open(folder / "jobs.db", [OUTBOX_SCHEMA, SCHEMA, REFUNDS])
+            db = await Database.open(folder / "jobs.db", [OUTBOX_SCHEMA, SCHEMA, REFUNDS, ZAPS])
             stack.push_async_callback(db.close)
             near, far = await _near_and_far(relays, own=_own_relay(data))
             free = (settings.price or 0) == 0

@@ -18,7 +18,7 @@ from dvms.jobs import Means, Sale, State
 from dvms.worker import BILL_GRACE, Worker
 from market.errors import BadFeedback
 from market.job import Feedback, JobRequest
-from market.kinds import CONTACTS, DELETION, FEEDBACK
+from market.kinds import CONTACTS, DELETION, FEEDBACK, ZAP_RECEIPT
 from market.tags import parse_hex64
 from nostr.errors import RelayError, RelayRefused
 from nostr.event import Event
@@ -96,6 +96,8 @@ class Shift:
         key, kinds = parts.key.public, list(parts.service.kinds)
         filters = [Filter(kinds=[*kinds, FEEDBACK], tags={"p": [key]}, since=since)]
         filters.append(Filter(kinds=[DELETION], tags={"k": [str(kind) for kind in kinds]}, since=since))
+        if parts.cashier.exists:
+            filters.append(Filter(kinds=[ZAP_RECEIPT], tags={"p": [key]}, since=since))
         if parts.settings.open_jobs:
             filters.append(Filter(kinds=kinds, since=since))
         own = parts.pool.relays[:1]  # our own relay is small enough to be asked for every deletion
@@ -133,6 +135,8 @@ class Shift:
             for value in event.values("e"):
                 if (job := parse_hex64(value)) is not None:
                     await worker.cancel(job, event.pubkey)
+        elif event.kind == ZAP_RECEIPT:
+            await worker.zaps.hear(event)
         elif event.kind == FEEDBACK:
             await self._on_word_of_customer(event)
 

@@ -31,6 +31,7 @@ from dvms.news import JobReport, Newsroom
 from dvms.policy import Context, Policy, judge
 from dvms.service import Job, Refused, Service, ServiceError
 from dvms.settings import SellerSettings
+from dvms.zapped import Zaps
 from market.errors import BadRequest
 from market.job import JobRequest, Media, build_feedback, build_result
 from market.tags import parse_msat
@@ -83,12 +84,14 @@ class Worker:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.price_msat = (parts.settings.price or 0) * 1000
+        self.zaps = Zaps(parts.key.public, parts.jobs, parts.cashier, parts.clock, lambda: self.queue_news.set())
         self.trusted: Collection[str] = frozenset()
         self.queue_news = asyncio.Event()  # set when a job was paid
         self.live = False  # stored requests are through; what comes now is being asked now
         self._prepared: OrderedDict[str, tuple[JobRequest, Job[Any]]] = OrderedDict()
         self._running: dict[str, asyncio.Event] = {}
         self._doors: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._quota = asyncio.Lock()
         self._preparing = asyncio.Semaphore(PREPARING)
         self._moving: set[str] = set()  # jobs that `advance` is busy with
 
@@ -194,7 +197,7 @@ class Worker:
 
     async def _pay_from_quota(self, sale: Sale, fields: dict[str, Any]) -> Sale | None:
         """One of the customer's free jobs of the day; None where they are used up."""
-        async with self._door(sale.customer):
+        async with self._quota:
             usage = await self.parts.jobs.usage(sale.customer, self.parts.clock())
             settings = self.parts.settings
             if usage.free_today >= settings.free_per_day or usage.free_today_all >= settings.free_per_day_all:
@@ -288,6 +291,8 @@ class Worker:
         elif sale.state in (State.EXPIRED, State.CANCELLED, State.REFUSED):
             await parts.endings.late_payment(sale, JobRequest.parse(sale.event, parts.key), invoice)
             parts.outbox.wake()
+        elif sale.zap_hash is not None:
+            await self.zaps.bill_too(sale, invoice)
 
     # Running.
 

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from dvms.jobs import SCHEMA, Answer, Booking, Means, NoCredit, Sale, SqliteJobs, State
+from dvms.jobs import SCHEMA, ZAPS, Answer, Booking, Means, NoCredit, Sale, SqliteJobs, State
 from nostr.database import Database
 from nostr.key import SecretKey
 from nostr.outbox import OUTBOX_SCHEMA, Outbox
@@ -16,7 +16,7 @@ RELAY = "ws://r.example"
 
 @pytest.fixture
 async def jobs(tmp_path, clock):
-    db = await Database.open(tmp_path / "jobs.db", [OUTBOX_SCHEMA, SCHEMA])
+    db = await Database.open(tmp_path / "jobs.db", [OUTBOX_SCHEMA, SCHEMA, ZAPS])
     yield SqliteJobs(db, lambda conn, event, relays: Outbox.put(conn, event, relays), clock)
     await db.close()
 
