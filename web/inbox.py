@@ -13,15 +13,16 @@ from market.announcement import ALIVE_FOR
 from market.errors import MarketError
 from market.job import JobRequest
 from market.kinds import FEEDBACK, HEARTBEAT, JOB_COMPOSITE, JOB_HUMAN, JOB_KINDS, RECEIPT, result_kind
+from nostr import nip98
 from nostr.errors import NostrError
 from nostr.event import Event, InvalidEvent
 from nostr.filter import Filter
 from nostr.pool import Pool
 from web.app import Site
 from web.buyers import habits
-from web.errors import BadRequest, Forbidden
+from web.errors import BadRequest, Forbidden, Unready
 from web.render import json_response
-from web.session import same_site
+from web.session import own_url, same_site
 from web.store import BEATS, PageStore
 
 log = logging.getLogger("web")
@@ -72,16 +73,26 @@ async def buyer(site: Site, request: web.Request) -> web.StreamResponse:
 
 
 async def leave_beats(site: Site, request: web.Request) -> web.StreamResponse:
-    """POST {beats: [11998...]}: all of one key. They replace what it left before, and each is sent when it is due."""
+    """POST {beats: [11998...]} with a NIP-98 proof of their key: nobody sends in the public heartbeats of another.
+
+    They replace what the key left before, and each is sent when it is due.
+    """
     if not same_site(request):
         raise Forbidden("This must come from the page itself.")
     body = await request.content.read(MOST_BODY + 1)
     try:
+        person = nip98.verify(
+            request.headers.get("Authorization"), url=own_url(request, "/inbox/beats"), method="POST", body=body,
+            now=site.clock(), payload_required=True,
+        )  # fmt: skip
+    except nip98.Unauthorized as error:
+        raise Forbidden(f"Heartbeats are left by their own key: {error}") from None
+    try:
         beats = [Event.from_dict(each) for each in orjson.loads(body)["beats"]]
     except (ValueError, KeyError, TypeError, InvalidEvent):
         raise BadRequest("Heartbeats are a list of signed events.") from None
-    now, authors = site.clock(), {beat.pubkey for beat in beats}
-    if not beats or len(beats) > BEATS or len(authors) != 1 or len(body) > MOST_BODY:
+    now = site.clock()
+    if not beats or len(beats) > BEATS or len(body) > MOST_BODY:
         raise BadRequest(f"One key leaves up to {BEATS} heartbeats.")
     for beat in beats:
         dies = beat.expiration
@@ -89,18 +100,20 @@ async def leave_beats(site: Site, request: web.Request) -> web.StreamResponse:
             raise BadRequest("A heartbeat is of kind 11998 and due within twelve hours.")
         if dies is None or dies > beat.created_at + ALIVE_FOR:
             raise BadRequest(f"A heartbeat that is left here expires within {ALIVE_FOR} seconds after it is due.")
-        if not await asyncio.to_thread(beat.verify):
-            raise BadRequest("A heartbeat is not signed by its author.")
-    (pubkey,) = authors
-    await site.store.leave_beats(pubkey, [beat for beat in beats if beat.first("status") != "offline"])
-    return await beats_left(site, pubkey)
+        if beat.pubkey != person or not await asyncio.to_thread(beat.verify):
+            raise BadRequest("A heartbeat is not signed by the key that leaves it.")
+    kept = [beat for beat in beats if beat.first("status") != "offline"]
+    if not await site.store.leave_beats(person, kept):
+        raise Unready("Too many people have left heartbeats here. Keep this page open instead.")
+    return await _left(site, person)
 
 
-async def beats(site: Site, request: web.Request) -> web.StreamResponse:
-    return await beats_left(site, request.match_info["who"])
+async def beats_left(site: Site, request: web.Request) -> web.StreamResponse:
+    """How many heartbeats of a key wait here, and until when they make it available."""
+    return await _left(site, request.match_info["who"])
 
 
-async def beats_left(site: Site, pubkey: str) -> web.Response:
+async def _left(site: Site, pubkey: str) -> web.Response:
     count, until = await site.store.beats_left(pubkey)
     return json_response({"left": count, "until": until + ALIVE_FOR if count else 0})
 
@@ -120,5 +133,5 @@ ROUTES = (
     ("GET", "/inbox", inbox),
     ("GET", "/buyer/{who:[0-9a-f]{64}}.json", buyer),
     ("POST", "/inbox/beats", leave_beats),
-    ("GET", "/inbox/beats/{who:[0-9a-f]{64}}.json", beats),
+    ("GET", "/inbox/beats/{who:[0-9a-f]{64}}.json", beats_left),
 )

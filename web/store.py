@@ -16,7 +16,7 @@ DAY = 86_400
 HISTORY = 180 * DAY  # announced prices are kept so long
 POINTS = 60  # and so many of one service
 SERVICES = 3000  # of so many services: strangers can announce with as many keys as they like
-BEATS = 80  # heartbeats that one key may leave here
+BEATS, ALL_BEATS = 80, 20_000  # heartbeats that one key, and all keys together, may leave here
 
 MIGRATIONS = (
     """
@@ -97,17 +97,20 @@ class PageStore:
 
     # -- heartbeats signed in advance -----------------------------------------------------------------------------
 
-    async def leave_beats(self, pubkey: str, beats: list[Event]) -> None:
-        """These instead of whatever this key left before."""
+    async def leave_beats(self, pubkey: str, beats: list[Event]) -> bool:
+        """These instead of whatever this key left before. False where all keys together would leave too many."""
 
-        def write(conn: sqlite3.Connection) -> None:
+        def write(conn: sqlite3.Connection) -> bool:
             conn.execute("DELETE FROM beat WHERE pubkey = ?", (pubkey,))
+            if conn.execute("SELECT count(*) FROM beat").fetchone()[0] + len(beats) > ALL_BEATS:
+                return False
             conn.executemany(
                 "INSERT OR IGNORE INTO beat VALUES (?, ?, ?, ?)",
                 [(beat.id, pubkey, beat.created_at, beat.to_json()) for beat in beats],
             )
+            return True
 
-        await self.db.write(write)
+        return await self.db.write(write)
 
     async def due_beats(self) -> list[Event]:
         """The newest due one of each key; it and those before it are forgotten."""

@@ -143,6 +143,12 @@ async def test_a_file_has_its_small_picture_while_it_is_there(door: TestClient[A
     assert (await door.get(url)).content_type == "image/gif", "what was deleted is not shown any more"
 
 
+async def leave(door: TestClient[Any, Any], by: SecretKey, body: Any) -> Any:
+    here, raw = str(door.make_url("")).rstrip("/"), orjson.dumps(body)
+    headers = {"Origin": here, "Authorization": proof(by, f"{here}/inbox/beats", raw)}
+    return await door.post("/inbox/beats", data=raw, headers=headers)
+
+
 def beats(key: SecretKey, start: int, count: int, **more: Any) -> dict[str, Any]:
     made = []
     for at in range(start, start + 600 * count, 600):
@@ -153,7 +159,7 @@ def beats(key: SecretKey, start: int, count: int, **more: Any) -> dict[str, Any]
 
 async def test_heartbeats_left_behind_are_sent_when_due(door: TestClient[Any, Any]) -> None:
     person, now = SecretKey.generate(), system_clock()
-    left = await (await door.post("/inbox/beats", json=beats(person, now + 600, 72))).json()
+    left = await (await leave(door, person, beats(person, now + 600, 72))).json()
     assert left["left"] == 72 and left["until"] > now + 11 * 3600
     refused = [
         beats(person, now + 13 * 3600, 1),
@@ -164,14 +170,17 @@ async def test_heartbeats_left_behind_are_sent_when_due(door: TestClient[Any, An
         {"beats": []},
     ]
     for body in refused:
-        assert (await door.post("/inbox/beats", json=body)).status == 400
+        assert (await leave(door, person, body)).status == 400
+    stranger = SecretKey.generate()
+    assert (await leave(door, stranger, beats(person, now, 1))).status == 400, "a public heartbeat of somebody else"
+    assert (await door.post("/inbox/beats", json=beats(person, now, 1))).status == 403
     assert (await (await door.get(f"/inbox/beats/{person.public}.json")).json())["left"] == 72
-    await door.post("/inbox/beats", json=beats(person, now - 5, 1))  # these instead of those
+    await leave(door, person, beats(person, now - 5, 1))  # these instead of those
     due = await door.app[SITE].store.due_beats()
     assert [beat.created_at for beat in due] == [now - 5]
     assert await door.app[SITE].store.due_beats() == []
-    await door.post("/inbox/beats", json=beats(person, now + 600, 3))
-    gone = await (await door.post("/inbox/beats", json=beats(person, now, 1, status="offline"))).json()
+    await leave(door, person, beats(person, now + 600, 3))
+    gone = await (await leave(door, person, beats(person, now, 1, status="offline"))).json()
     assert gone["left"] == 0
 
 

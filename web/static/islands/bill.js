@@ -1,10 +1,9 @@
 // A bill and the ways to pay it: the node's credits, the browser's wallet (WebLN), a connected one (NIP-47), QR, copy.
 import { spendable, spent } from "./budget.js";
-import { sha256 } from "./bytes.js";
 import { connect, connected, pay as payByConnection, preimageOf } from "./nwc.js";
-import { amount, node, now, tags } from "./relay.js";
+import { amount, node, tags } from "./relay.js";
 import { copy, html, Qr, spell, useEffect, useState } from "./ui.js";
-import { who } from "./who.js";
+import { postAs, who } from "./who.js";
 import { titleOf } from "./work.js";
 
 const PAID = "timmy.paid.";
@@ -23,25 +22,7 @@ export async function settledProof(id) {
   return proofOf(id);
 }
 
-async function byCredits(invoice, id) {
-  const me = await who();
-  const body = JSON.stringify({ invoice, job: id });
-  const proof = await me.sign({
-    kind: 27235,
-    created_at: now(),
-    content: "",
-    tags: [
-      ["u", `${location.origin}/pay`],
-      ["method", "POST"],
-      ["payload", await sha256(body)],
-    ],
-  });
-  const headers = { "Content-Type": "application/json", Authorization: `Nostr ${btoa(JSON.stringify(proof))}` };
-  const answer = await fetch("/pay", { method: "POST", body, headers });
-  const value = await answer.json();
-  if (!answer.ok) throw new Error(value.error);
-  return value.preimage;
-}
+const byCredits = async (invoice, id) => (await postAs(await who(), "/pay", { invoice, job: id })).preimage;
 
 async function byWebln(invoice) {
   await window.webln.enable();

@@ -4,7 +4,7 @@ import { connect, connected, forget } from "./nwc.js";
 import { amount, node, now, relay, tag, tags } from "./relay.js";
 import { dueAt, Task } from "./task.js";
 import { html, render, useEffect, useReducer, useState } from "./ui.js";
-import { signInAsGuest, who } from "./who.js";
+import { postAs, signInAsGuest, who } from "./who.js";
 
 const kinds = JSON.parse(document.getElementById("kinds").textContent);
 const HERE_EVERY = 240,
@@ -33,16 +33,7 @@ const beat = (me, at, status = "ready") =>
     ],
   });
 
-async function leave(beats) {
-  const answer = await fetch("/inbox/beats", {
-    method: "POST",
-    body: JSON.stringify({ beats }),
-    headers: { "Content-Type": "application/json" },
-  });
-  const value = await answer.json();
-  if (!answer.ok) throw new Error(value.error);
-  return value.until;
-}
+const leave = async (me, beats) => (await postAs(me, "/inbox/beats", { beats })).until;
 
 /** Open for work: while this page is open, or for hours, by heartbeats that are signed now and sent by the node when due. */
 function Available({ me, live, setLive }) {
@@ -71,7 +62,7 @@ function Available({ me, live, setLive }) {
         setSaid(`Signing ${i} of ${count}…`);
         beats.push(await beat(me, start + i * AWAY_EVERY));
       }
-      setUntil(await leave(beats));
+      setUntil(await leave(me, beats));
       setLive(true);
       setSaid("");
     } catch (error) {
@@ -82,7 +73,7 @@ function Available({ me, live, setLive }) {
     setLive(false);
     try {
       const gone = await beat(me, now(), "offline");
-      await leave([gone]);
+      await leave(me, [gone]);
       await relay.publish(gone);
       setUntil(0);
       setSaid("");

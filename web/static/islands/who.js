@@ -1,7 +1,7 @@
 // Who the visitor is. Signing happens in an extension (NIP-07), in a remote signer (NIP-46), or with a throw-away key that
 // lives in this tab's session storage. There is no field for an nsec.
-import { hex, unhex } from "./bytes.js";
-import { node } from "./relay.js";
+import { hex, sha256, unhex } from "./bytes.js";
+import { node, now } from "./relay.js";
 
 const LOGIN = "timmy.login",
   GUEST = "timmy.guest";
@@ -23,6 +23,22 @@ export async function who() {
     console.warn("sign-in is gone:", error.message);
   }
   return current;
+}
+
+/** POST to this node with a proof of the visitor's key (NIP-98); gives the answer's JSON, throws what it complains of. */
+export async function postAs(me, path, value) {
+  const body = JSON.stringify(value);
+  const tags = [
+    ["u", `${location.origin}${path}`],
+    ["method", "POST"],
+    ["payload", await sha256(body)],
+  ];
+  const proof = await me.sign({ kind: 27235, created_at: now(), content: "", tags });
+  const headers = { "Content-Type": "application/json", Authorization: `Nostr ${btoa(JSON.stringify(proof))}` };
+  const answer = await fetch(path, { method: "POST", body, headers });
+  const told = await answer.json();
+  if (!answer.ok) throw new Error(told.error);
+  return told;
 }
 
 /** The signer, made on the spot as a guest where the visitor has none. */
