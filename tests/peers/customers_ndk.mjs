@@ -1,5 +1,5 @@
-// NDK as a customer of a worker: its own request, encryption and feedback classes, free and paid through NWC.
-import { assert, given, load, now, run, within } from './harness.mjs'
+// NDK as a customer of workers: its own request, encryption and feedback classes, free and paid through NWC.
+import { assert, given, load, now, run, shop } from './harness.mjs'
 
 const { default: NDK, NDKEvent, NDKPrivateKeySigner, NDKUser, NDKDVMRequest, NDKDVMJobFeedback, NDKDVMJobResult } =
   await load('@nostr-dev-kit/ndk/dist/index.mjs')
@@ -16,27 +16,26 @@ async function pay(invoice) {
   await new NDKEvent(ndk, event).publish()
 }
 
-async function buy(worker, encrypted, text) {
+async function buy({ worker, kind, inputs, scheme }) {
   const dvm = new NDKUser({ pubkey: worker })
   const request = new NDKDVMRequest(ndk)
-  request.kind = 5050
+  request.kind = kind
   request.created_at = now()
-  request.addInput(text, 'text')
-  request.addParam('marks', '2')
-  request.output = 'text/plain'
-  if (encrypted) await request.encryption(dvm, signer)
+  for (const [name, ...rest] of inputs) name === 'i' ? request.addInput(...rest) : request.addParam(...rest)
+  if (scheme) await request.encryption(dvm, signer)
   else request.dvm = dvm
   await request.sign()
   const said = []
-  const result = new Promise((resolve, reject) => ndk.subscribe({ kinds: [6050, 7000], '#e': [request.id] }, { closeOnEose: false }, {
+  const result = new Promise((resolve, reject) => ndk.subscribe({ kinds: [kind + 1000, 7000], '#e': [request.id] }, { closeOnEose: false }, {
     async onEvent(event) {
       try {
-        if (event.kind === 6050) {
+        if (event.kind !== 7000) {
           const made = NDKDVMJobResult.from(event)
           assert.equal(made.jobRequestId, request.id)
-          if (encrypted) await made.decrypt(dvm, signer)
+          const shown = event.tags.map(t => t[0])
+          if (scheme) await made.decrypt(dvm, signer)
           else assert.equal((await made.jobRequest)?.id ?? request.id, request.id)
-          return resolve({ said, content: made.content })
+          return resolve({ content: made.content, tags: scheme ? [] : event.tags, shown })
         }
         const feedback = await NDKDVMJobFeedback.from(event)
         said.push(feedback.status)
@@ -46,16 +45,18 @@ async function buy(worker, encrypted, text) {
     },
   }))
   await request.publish()
-  return within(result, 12000, 'the result').catch(error => { throw new Error(`${error.message}, heard ${said}`) })
+  const made = await result
+  made.bills = said.filter(s => s === 'payment-required').length
+  return made
 }
 
+if (given.orders) await shop(buy)
 const checks = {}
 for (const [price, worker] of [['free', given.free], ['paid', given.paid]])
   for (const encrypted of [false, true])
     checks[`${price} ${encrypted ? 'encrypted' : 'plain'}`] = async () => {
-      const { said, content } = await buy(worker, encrypted, 'hello')
-      assert.equal(content, 'hello!!')
-      assert.equal(said.filter(s => s === 'payment-required').length, price === 'paid' ? 1 : 0)
+      const { content, bills } = await buy({ worker, kind: 5050, inputs: [['i', 'hello', 'text'], ['param', 'marks', '2']], scheme: encrypted })
+      assert.deepEqual([content, bills], ['hello!!', price === 'paid' ? 1 : 0])
       assert.ok(me.pubkey)
     }
 await run(checks)
