@@ -66,6 +66,13 @@ def sells(node: Node, recipe: str) -> bool:
     return {5050, 5100, 5203, 5250} <= {s["kind"] for s in services} and recipe in priced
 
 
+def held_and_taken(node: Node) -> int:
+    """Hold invoices whose money this node's wallet took."""
+    path = node.data / "wallet" / "ledger-lightning.db"
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as conn:
+        return int(conn.execute("SELECT COUNT(*) FROM invoices WHERE hold AND state = 'settled'").fetchone()[0])
+
+
 def state_of_runs(node: Node) -> list[str]:
     path = node.data / "orchestrator" / "timmy.db"
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as conn:
@@ -104,6 +111,8 @@ def test_timmy_of_one_node_hires_the_workers_of_another_over_lightning(
     earned = {row["name"]: row["balance"] for row in b.json("wallet", "accounts")}
     assert all(earned[trade] > 0 for trade in ("image", "speech", "video")), earned
     assert len(lab["bob"]("lightning_history")) >= len(before) + 3  # three steps came over the channel
+    if lab["bob"].holds:
+        assert held_and_taken(b) >= 3  # the buyer's money was locked until each of them had delivered
 
 
 def test_a_worker_of_the_other_node_dies_in_the_middle(nodes: tuple[Node, Node], tmp_path: Path) -> None:

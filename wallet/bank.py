@@ -407,18 +407,15 @@ class Bank:
             await self.backend.settle_hold_invoice(preimage)
             msat = bill.invoice.amount_msat
             await self._end(lambda conn: ledger.receive(conn, payment_hash, msat, preimage, now))
-            if claim is not None:
-                await self.db.write(lambda conn: self._done(conn, claim))
+            await self.db.write(lambda conn: self._done(conn, claim))
             return
 
         def work(conn: sqlite3.Connection) -> Sequence[Report]:
-            if claim is not None:
-                self._claim(conn, claim)
-                self._done(conn, claim, again=True)
+            self._done(conn, claim)
             return holds.settle(conn, payment_hash, preimage, now)
 
         await self._end(work)
-        if bill.remote:
+        if bill.remote and inside:
             self._spawn(self._cancel_remote(payment_hash))
 
     async def cancel_hold(self, account: int | None, payment_hash: str, claim: Claim | None = None) -> None:
@@ -429,9 +426,7 @@ class Bank:
         now = self.clock()
 
         def work(conn: sqlite3.Connection) -> Sequence[Report]:
-            if claim is not None:
-                self._claim(conn, claim)
-                self._done(conn, claim, again=True)
+            self._done(conn, claim)
             return holds.cancel(conn, payment_hash, now)
 
         await self._end(work)
@@ -459,10 +454,11 @@ class Bank:
     def _claim(self, conn: sqlite3.Connection, claim: Claim) -> None:
         connections.claim(conn, claim.event_id, claim.connection, claim.method, claim.scheme, self.clock())
 
-    def _done(self, conn: sqlite3.Connection, claim: Claim, again: bool = False) -> None:
-        if not again:
+    def _done(self, conn: sqlite3.Connection, claim: Claim | None) -> None:
+        """Record the request, if there is one, as done. Raises Replayed."""
+        if claim is not None:
             self._claim(conn, claim)
-        connections.answer(conn, claim.event_id, nip47.result_text(claim.method, {}))
+            connections.answer(conn, claim.event_id, nip47.result_text(claim.method, {}))
 
     # --- watching ---
 

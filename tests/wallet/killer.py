@@ -39,6 +39,9 @@ def secret(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
+SECRETS = {ledger.hash_of(secret(name)): secret(name) for name in ("remote", "far taken", "far cancelled")}
+
+
 class Writes:
     """Counts writes and dies at one of them."""
 
@@ -56,13 +59,15 @@ class Writes:
 class Node:
     """A Lightning wallet whose memory is a file: one line for each thing that happened, synced before it counts."""
 
-    caps = Caps(network="regtest", hold=False, real_money=False, remembers=True)
+    caps = Caps(network="regtest", hold=True, real_money=False, remembers=True)
 
     def __init__(self, path: Path, writes: Writes) -> None:
         self.signer = LedgerWallet(KEY, CLOCK)
         self.path, self.writes = path, writes
 
     def note(self, line: str) -> None:
+        if self.has(line):
+            return
         self.writes()
         with self.path.open("a") as file:
             file.write(line + "\n")
@@ -84,14 +89,14 @@ class Node:
 
     async def balance(self) -> int:
         lines = self.path.read_text().splitlines() if self.path.exists() else []
-        return START + sum(BILL if line.startswith("in ") else -BILL - 7 for line in lines)
+        moved = {"in": BILL, "out": -BILL - 7, "held": 0, "gone": 0}
+        return START + sum(moved[line.split()[0]] for line in lines)
 
     async def pay_invoice(
         self, bolt11: str, *, max_fee_msat: int | None = None, timeout: float = 60, purpose: str | None = None
     ) -> PayResult:
         payment_hash = decode(bolt11).payment_hash
-        if not self.has(f"out {payment_hash}"):
-            self.note(f"out {payment_hash}")
+        self.note(f"out {payment_hash}")
         return PayResult(Outcome.SETTLED, payment_hash, secret("foreign"), 7)
 
     async def lookup_payment(self, payment_hash: str) -> PayResult:
@@ -100,16 +105,22 @@ class Node:
         return PayResult(Outcome.UNKNOWN, payment_hash, code="NOT_FOUND")
 
     async def lookup_invoice(self, payment_hash: str) -> Invoice | None:
-        if not self.has(f"in {payment_hash}"):
-            return None
-        return Invoice("", payment_hash, BILL, CLOCK(), CLOCK() + 600, InvoiceState.SETTLED, secret("remote"),
-                       CLOCK(), BILL)  # fmt: skip
+        states = (("in", InvoiceState.SETTLED), ("gone", InvoiceState.CANCELLED), ("held", InvoiceState.ACCEPTED))
+        for word, state in states:
+            if self.has(f"{word} {payment_hash}"):
+                proof, at = (SECRETS[payment_hash], CLOCK()) if word == "in" else (None, None)
+                return Invoice("", payment_hash, BILL, CLOCK(), CLOCK() + 600, state, proof, at, BILL)
+        return None
 
     async def list_settled(self, since: int, limit: int = 100) -> list[Invoice]:
         return []
 
+    async def settle_hold_invoice(self, preimage: str) -> None:
+        self.note(f"in {ledger.hash_of(preimage)}")
+
     async def cancel_hold_invoice(self, payment_hash: str) -> None:
-        return None
+        if self.has(f"held {payment_hash}"):
+            self.note(f"gone {payment_hash}")
 
     async def settled(self) -> AsyncIterator[str]:
         await asyncio.sleep(3600)
@@ -140,9 +151,10 @@ async def life(folder: Path, fatal: int) -> int:
         await _hold(bank, buyer, seller, app, "taken")
         await _hold(bank, buyer, seller, app, "cancelled")
         remote = await _bill(bank, seller, "remote", {})
-        if not node.has(f"in {decode(remote).payment_hash}"):
-            node.note(f"in {decode(remote).payment_hash}")
+        node.note(f"in {decode(remote).payment_hash}")
         await bank._refresh(decode(remote).payment_hash)
+        await _hold_at_the_node(bank, node, seller, "far taken")
+        await _hold_at_the_node(bank, node, seller, "far cancelled")
         await _check(bank, node, buyer, seller)
     return writes.count
 
@@ -176,13 +188,11 @@ async def _bill(bank: Bank, account: int, name: str, terms: dict[str, str]) -> s
     found = await bank.invoice(payment_hash)
     if found is not None:
         return found.invoice.bolt11
-    hold = name in ("taken", "cancelled")
+    hold, remote = name.endswith(("taken", "cancelled")), name.startswith(("far", "remote"))
     made = bank.backend.signer._sign(  # type: ignore[attr-defined]
         BILL, payment_hash, None if hold else secret(name), name, None, 600
     )
-    await bank.db.write(
-        lambda conn: ledger.add_invoice(conn, made, account=account, hold=hold, remote=name == "remote")
-    )
+    await bank.db.write(lambda conn: ledger.add_invoice(conn, made, account=account, hold=hold, remote=remote))
     return str(made.bolt11)
 
 
@@ -214,6 +224,17 @@ async def _hold(bank: Bank, buyer: int, seller: int, app: int, name: str) -> Non
         await bank.cancel_hold(seller, payment_hash)
 
 
+async def _hold_at_the_node(bank: Bank, node: Node, seller: int, name: str) -> None:
+    """Somebody outside pays: the node holds his money until the seller takes it or gives it back."""
+    payment_hash = decode(await _bill(bank, seller, name, {})).payment_hash
+    node.note(f"held {payment_hash}")
+    await bank._refresh(payment_hash)
+    if name.endswith("taken"):
+        await bank.settle_hold(seller, secret(name))
+    else:
+        await bank.cancel_hold(seller, payment_hash)
+
+
 async def _check(bank: Bank, node: Node, buyer: int, seller: int) -> None:
     faults = await bank.db.write(ledger.audit)
     assert faults == [], faults
@@ -223,11 +244,11 @@ async def _check(bank: Bank, node: Node, buyer: int, seller: int) -> None:
     assert states == ["settled"] * 3, [(row["purpose"], row["state"]) for row in rows]
     # inside, foreign with its fee, taken; the cancelled one came back
     assert await bank.db.write(lambda conn: books.balance(conn, buyer)) == START - 3 * BILL - 7
-    assert await bank.db.write(lambda conn: books.balance(conn, seller)) == 3 * BILL
+    assert await bank.db.write(lambda conn: books.balance(conn, seller)) == 4 * BILL
     spent = await bank.db.fetch_one("SELECT spent_msat FROM connections")
     assert spent is not None and spent[0] == 3 * BILL + 7
     lines = node.path.read_text().splitlines()
-    assert sorted(line.split()[0] for line in lines) == ["in", "out"], lines
+    assert sorted(line.split()[0] for line in lines) == ["gone", "held", "held", "in", "in", "out"], lines
     open_requests = await bank.db.fetch("SELECT event_id FROM requests WHERE answer IS NULL")
     assert open_requests == [], [row[0] for row in open_requests]
 
