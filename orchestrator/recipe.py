@@ -6,6 +6,7 @@ which step and which field. `docs/chaining.md` describes the format; `docs/recip
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
@@ -22,6 +23,8 @@ MAX_STEPS: Final = 32
 MAX_FAN: Final = 16
 MAX_BYTES: Final = 16 * 1024
 MAX_AUTHORS: Final = 16
+
+_UNSEEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
@@ -208,13 +211,17 @@ class Recipe:
     @classmethod
     def parse(cls, source: str | bytes | Mapping[str, Any]) -> "Recipe":
         """Read and check a document. Raises RecipeError with every problem found."""
-        if isinstance(source, str | bytes):
-            if len(source) > MAX_BYTES:
-                raise RecipeError([f"recipe: larger than {MAX_BYTES} bytes"])
-            try:
-                source = json.loads(source)
-            except ValueError as error:
-                raise RecipeError([f"recipe: not JSON: {error}"]) from None
+        if isinstance(source, str | bytes) and len(source) > MAX_BYTES:
+            raise RecipeError([f"recipe: larger than {MAX_BYTES} bytes"])
+        try:
+            source = json.loads(source) if isinstance(source, str | bytes) else source
+            problems = list(_text_problems(source, "recipe"))
+        except ValueError as error:
+            raise RecipeError([f"recipe: not JSON: {error}"]) from None
+        except RecursionError:
+            raise RecipeError(["recipe: nested too deeply"]) from None
+        if problems:
+            raise RecipeError(problems)
         try:
             doc = Document.model_validate(source)
         except ValidationError as error:
@@ -420,6 +427,19 @@ def _sorted(needs: Mapping[str, frozenset[str]]) -> Iterator[str]:
             if name not in done and needs[name] <= done:
                 done.add(name)
                 yield name
+
+
+def _text_problems(value: object, at: str) -> Iterator[str]:
+    """Texts of a stranger that command a terminal or turn the direction of a line."""
+    if isinstance(value, str) and (bad := _UNSEEN.search(value)):
+        yield f"{at}: holds a control character (U+{ord(bad.group()):04X})"
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            yield from _text_problems(str(name), at)
+            yield from _text_problems(part, f"{at}.{name}" if at != "recipe" else str(name))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _text_problems(part, at)
 
 
 def _is_pubkey(text: str) -> bool:

@@ -5,6 +5,7 @@ what lies at a URI), and the limits of length, count and range. Any other word i
 never a silent pass when it runs.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 Schema = Mapping[str, Any]
 
+MAX_DEPTH: Final = 16
 TYPES: Final = ("string", "integer", "number", "boolean", "array", "object")
 _LIMITS: Final = ("minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum")
 _WORDS: Final = frozenset(
@@ -22,8 +24,11 @@ _WORDS: Final = frozenset(
 _MIME: Final = re.compile(r"[a-z0-9.+-]+/([a-z0-9.+-]+|\*)")
 
 
-def schema_problems(schema: object, at: str) -> Iterator[str]:
+def schema_problems(schema: object, at: str, depth: int = 0) -> Iterator[str]:
     """What keeps `schema` from being used, each with its place."""
+    if depth > MAX_DEPTH:
+        yield f"{at[:80]}...: nested too deeply"
+        return
     if not isinstance(schema, Mapping):
         yield f"{at}: a schema is an object"
         return
@@ -34,25 +39,30 @@ def schema_problems(schema: object, at: str) -> Iterator[str]:
     if kind not in TYPES:
         yield f"{at}.type: must be one of {', '.join(TYPES)}"
     for word in _LIMITS:
-        if word in schema and (isinstance(schema[word], bool) or not isinstance(schema[word], int | float)):
+        if word in schema and not (_is("number", schema[word]) and math.isfinite(schema[word])):
             yield f"{at}.{word}: must be a number"
+    for word in ("title", "description"):
+        if not isinstance(schema.get(word, ""), str):
+            yield f"{at}.{word}: must be a text"
     if "format" in schema and schema["format"] != "uri":
         yield f"{at}.format: only 'uri' is known"
     if "contentMediaType" in schema and not _MIME.fullmatch(str(schema["contentMediaType"])):
         yield f"{at}.contentMediaType: must be a MIME type or a glob such as audio/*"
     if "enum" in schema and not isinstance(schema["enum"], list):
         yield f"{at}.enum: must be a list"
+    if "default" in schema and kind in TYPES and not _is(kind, schema["default"]):
+        yield f"{at}.default: must be {_article(kind)}"
     properties = schema.get("properties", {})
     if not isinstance(properties, Mapping):
         yield f"{at}.properties: must be an object"
     else:
         for name, part in properties.items():
-            yield from schema_problems(part, f"{at}.{name}")
+            yield from schema_problems(part, f"{at}.{name}", depth + 1)
     required = schema.get("required", [])
     if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
         yield f"{at}.required: must be a list of names"
     if "items" in schema:
-        yield from schema_problems(schema["items"], f"{at}[]")
+        yield from schema_problems(schema["items"], f"{at}[]", depth + 1)
 
 
 def value_problems(schema: Schema, value: object, at: str) -> Iterator[str]:
@@ -107,7 +117,7 @@ def _is(kind: str, value: object) -> bool:
     return {
         "string": isinstance(value, str),
         "integer": isinstance(value, int),
-        "number": isinstance(value, int | float),
+        "number": isinstance(value, int | float) and math.isfinite(value),
         "array": isinstance(value, list),
         "object": isinstance(value, dict),
     }[kind]

@@ -19,6 +19,7 @@ from market.kinds import (
     JOB_TRANSLATION,
     JOB_VIDEO,
 )
+from market.tags import is_http_url
 from orchestrator.recipe import Document, Ref, StepDoc, stand_in, stand_ins, waits_for
 
 # What url inputs each kind can use, by marker ("" = none). A kind that is not listed takes anything.
@@ -171,6 +172,8 @@ def _input_problems(doc: Document, step: StepDoc, entry: list[str], at: str) -> 
         yield f"{at}: type {kind!r} is not text or url (a step gets plain inputs, so that every provider can serve it)"
         return
     if Ref.read(value) is None:
+        if kind == "url" and not is_http_url(value):
+            yield f"{at}: {value[:80]!r} is not a http(s) address"
         return
     try:
         found = _type_of(doc, step, value)
@@ -259,7 +262,10 @@ def _circular(needs: Mapping[str, frozenset[str]]) -> list[str] | None:
 
 
 def _ancestors(name: str, needs: Mapping[str, frozenset[str]]) -> set[str]:
-    found = {name}
-    for parent in needs[name]:
-        found |= _ancestors(parent, needs)
+    """The step and everything it waits for; each is looked at once, however many ways lead to it."""
+    found, rest = {name}, [name]
+    while rest:
+        fresh = needs[rest.pop()] - found
+        found |= fresh
+        rest += fresh
     return found

@@ -1,6 +1,7 @@
 """Recipes: what is accepted can run; what is refused says which step and which field."""
 
 import json
+import time
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,57 @@ def test_its_parameters_are_shown_to_old_clients() -> None:
 def test_the_schema_for_editors_is_the_models() -> None:
     written = json.loads((ROOT / "docs" / "recipe.schema.json").read_text())
     assert written == editor_schema(), "run: python -m orchestrator.recipe > docs/recipe.schema.json"
+
+
+def nested(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(depth):
+        schema = {"type": "array", "items": schema}
+    return {"prompt": schema}
+
+
+def chain(names: list[str]) -> dict[str, Any]:
+    """Every step uses the fifteen before it: ways through it without number."""
+    return {
+        name: {"kind": 5050, "i": [["$inputs.prompt", "text"], *(["$" + m, "text"] for m in names[max(0, i - 15) : i])]}
+        for i, name in enumerate(names)
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"title": "red\x1b[31m"}, "control character"),
+        ({"about": "left\u202eright"}, "control character"),
+        ({"inputs": {"prompt": {"type": "string", "description": "\x07"}}}, "control character"),
+        ({"inputs": nested(400)}, "too deeply"),
+        ({"inputs": {"prompt": {"type": "string", "default": {"a": 1}}}}, "default"),
+        ({"inputs": {"prompt": {"type": "number", "minimum": float("nan")}}}, "minimum"),
+        ({"steps": {"a": {"kind": 5000, "i": [["file:///etc/passwd", "url"]]}}}, "http"),
+        ({"steps": {"a": {"kind": 5050, "i": [["$inputs.prompt", "text"]], "max_msat": 10**18}}}, "max_msat"),
+        ({"price": {"margin": -0.5}}, "price.margin"),
+        ({"price": {"margin": float("inf")}}, "price.margin"),
+    ],
+)
+def test_a_strangers_recipe_is_refused_in_words(change: dict[str, Any], words: str) -> None:
+    steps = {"a": {"kind": 5050, "i": [["$inputs.prompt", "text"]]}}
+    document = {"d": "x", "title": "X", "inputs": {"prompt": {"type": "string"}}, "output": "$a", "steps": steps}
+    with pytest.raises(RecipeError, match=words):
+        Recipe.parse(json.dumps({**document, **change}))
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 16_000, "[" * 900 + "]" * 900, b"\xff\xfe{}", "{" * 100, '{"a": 1' + "0" * 5000 + "}"]
+)
+def test_what_is_hardly_json_is_refused_as_well(text: str | bytes) -> None:
+    with pytest.raises(RecipeError):
+        Recipe.parse(text)
+
+
+def test_a_tangle_of_steps_is_read_at_once() -> None:
+    names = [f"s{n}" for n in range(32)]
+    began = time.process_time()
+    Recipe.parse({
+        "d": "x", "title": "X", "inputs": {"prompt": {"type": "string"}}, "output": "$s31", "steps": chain(names),
+    })  # fmt: skip
+    assert time.process_time() - began < 1
