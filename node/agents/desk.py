@@ -433,7 +433,7 @@ class Desk:
             if self._at is None:
                 key = load_or_create(self._home / "agent.key")
                 relays = relay_urls(self._folder, list(self._relays) if self._relays else None)
-                db = await Database.open(self._home / "market.db", (*MIGRATIONS, AGENT_SCHEMA))
+                db = await Database.open(self._home / "market.db", (AGENT_SCHEMA, *MIGRATIONS))
                 self._stack.push_async_callback(db.close)
                 pool = await self._stack.enter_async_context(Pool(relays, key=key))
                 purse = Purse(db, self._limits, system_clock, self._instance)

@@ -24,6 +24,7 @@ from wallet.msat import show
 DAY: Final = 86_400
 QUOTE_SECONDS: Final = 900
 
+# The first migration of an agent's file; the buyer's own follow, which grow at their end.
 AGENT_SCHEMA: Final = """
 CREATE TABLE quote(
     id TEXT PRIMARY KEY, wish TEXT NOT NULL, provider TEXT NOT NULL, d TEXT NOT NULL, price_msat INTEGER,

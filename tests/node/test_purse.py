@@ -20,7 +20,7 @@ DAY = 86_400
 
 @pytest.fixture
 async def db(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = await Database.open(tmp_path / "market.db", (*MIGRATIONS, AGENT_SCHEMA))
+    opened = await Database.open(tmp_path / "market.db", (AGENT_SCHEMA, *MIGRATIONS))
     yield opened
     await opened.close()
 
