@@ -16,7 +16,7 @@ import secrets
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from dvms.jobs import Booking, NoCredit, Sale, book
 from market.job import JobRequest
@@ -25,6 +25,7 @@ from nostr.clock import Clock
 from nostr.database import Database
 from nostr.event import Event
 from wallet import bolt11
+from wallet.door import Door
 from wallet.interface import (
     Invoice,
     InvoiceState,
@@ -56,15 +57,6 @@ class Bill:
     preimage: str | None = None
 
 
-class WalletDoor(Protocol):
-    """The wallet, once it can be reached. Raises WalletUnreachable in between."""
-
-    @property
-    def exists(self) -> bool: ...
-
-    async def __call__(self) -> Wallet: ...
-
-
 REFUNDS: Final = """
 CREATE TABLE refunds (
   job TEXT PRIMARY KEY, customer TEXT NOT NULL, msat INTEGER NOT NULL, state TEXT NOT NULL, bolt11 TEXT,
@@ -82,7 +74,7 @@ class Cashier:
 
     def __init__(
         self,
-        door: WalletDoor,
+        door: Door,
         db: Database,
         clock: Clock,
         *,

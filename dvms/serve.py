@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from dvms.boxlock import BoxLock
@@ -47,56 +47,14 @@ from nostr.key import SecretKey, load_or_create
 from nostr.outbox import OUTBOX_SCHEMA, Outbox
 from nostr.pool import Pool, normalise
 from wallet import open_wallet
-from wallet.interface import Wallet, WalletError, WalletUnreachable
+from wallet.door import Door
+from wallet.interface import Wallet, WalletError
 
 log = logging.getLogger("dvms.serve")
-
-_ENTER_AGAIN: Final = (1, 2, 5, 15, 60)
-_DOOR_SECONDS: Final = 3.0
 
 
 class AlreadyRunning(Exception):
     """Another process works on this worker's data folder."""
-
-
-class Door:
-    """The way to the wallet. Opens in the background, so that a worker starts before its wallet does."""
-
-    def __init__(self, wallet: Wallet | None) -> None:
-        self._wallet = wallet
-        self._open = asyncio.Event()
-
-    @property
-    def exists(self) -> bool:
-        return self._wallet is not None
-
-    async def __call__(self) -> Wallet:
-        if self._wallet is None:
-            raise WalletError("this worker has no wallet: give it one with --wallet, or a price of 0")
-        try:
-            async with asyncio.timeout(_DOOR_SECONDS):
-                await self._open.wait()
-        except TimeoutError:
-            raise WalletUnreachable("the wallet does not answer yet") from None
-        return self._wallet
-
-    async def run(self) -> None:
-        """Enter the wallet and keep it entered until cancelled."""
-        if self._wallet is None:
-            return
-        tries = 0
-        while True:
-            try:
-                async with self._wallet:
-                    self._open.set()
-                    await asyncio.Event().wait()
-            except WalletError as error:
-                level = logging.WARNING if tries in (3, 10) else logging.DEBUG
-                log.log(level, "the wallet can't be opened: %s", error)
-            finally:
-                self._open.clear()
-            await asyncio.sleep(_ENTER_AGAIN[min(tries, len(_ENTER_AGAIN) - 1)])
-            tries += 1
 
 
 @dataclass(frozen=True, slots=True)

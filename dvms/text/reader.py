@@ -8,6 +8,7 @@ what is written can be painted.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -39,11 +40,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Noun", "Theme", "article", "read", "tidy", "title"]
 
+_JOINERS: Final = frozenset("\u200d\ufe0e\ufe0f")
+_END: Final = "\0"  # where the words of an emoji end
 _PREAMBLE: Final = re.compile(
     r"^\s*(please\s+)?((can|could|would) you\s+)?"
     r"((make|write|create|generate|compose|sing|draw|paint|show|give|tell|produce|do|i want|i would like|i'd like|imagine|render)\s+(me\s+|us\s+)?)?"
     r"((an?|the|some|my|our|one)\s+)?((\w+|lo-fi|hip-hop)[\s,]+){0,4}?"
-    r"(song|songs|music ?video|video|clip|poem|verses?|lyrics?|story|tale|tune|ballad|lullaby|anthem|rap|track|ode|hymn|music|film|movie|scenes?|picture|image|shanty)"
+    r"(song|songs|music ?video|video|clip|poem|verses?|lyrics?|story|tale|tune|ballad|lullaby|anthem|rap|track|ode|hymn|music|film|movie|scenes?|picture|image|shanty|"
+    r"haikus?|sonnet|limerick|rhyme|jingle|elegy|psalm|couplet|((birthday|greeting|christmas|love)\s+)?(card|letter|note))"
     r"\s+(about|on|of|for|to|with|featuring|where|in which|called|named|set in)\s+",
     re.I,
 )
@@ -231,7 +235,8 @@ def _concept(text: str) -> str:
 
 def tidy(text: str) -> str:
     """The theme itself: without `write me a song about`, and without words about style before and after it."""
-    flat = " ".join(text.replace("\n", ". ").split()).strip(" .!?\"'“”")
+    spoken = aloud(re.sub(r"<[^<>]{1,200}>", " ", text))
+    flat = " ".join(spoken.replace("\n", ". ").split()).strip(" .!?\"'“”")
     flat = re.sub(r"\s*[.!?]+\s*\.\s*", ". ", flat)
     if len(flat) > 240:
         cut = flat[:240]
@@ -244,6 +249,20 @@ def tidy(text: str) -> str:
         stripped = _STYLE_TAIL.sub("", stripped)
     stripped = " ".join(word[:30] for word in stripped.strip(" ,;.!?\"'“”").split())
     return stripped if re.search(r"[^\W\d_]{2}", stripped) else "a dreamer under the stars"
+
+
+def aloud(text: str) -> str:
+    """The text with every emoji as the words it stands for: a fox and a moon, not two pictures."""
+    said: list[str] = []
+    for sign in text.replace("❤", " love "):
+        if unicodedata.category(sign) != "So" and sign not in _JOINERS:
+            said.append(sign)
+            continue
+        name = re.sub(r"\b(face|heavy|black|white|symbol|sign|regional|indicator|letter|with)\b", " ",
+                      unicodedata.name(sign, "").lower())  # fmt: skip
+        if name.strip() and sign not in _JOINERS and len(name.strip()) > 1:
+            said.append(f" {'and ' if said and said[-1].endswith(_END) else ''}{' '.join(name.split())}{_END}")
+    return "".join(said).replace(_END, "")
 
 
 def title(theme: Theme) -> str:

@@ -360,7 +360,9 @@ _QUESTION = re.compile(
 
 def _is_theme(text: str) -> bool:
     """Whether a writer of verses can do something with it."""
-    first = text.strip()
+    from dvms.text.reader import aloud
+
+    first = aloud(text.strip())
     if re.match(r"\s*(please\s+)?(can|could|would|will) you (please )?(write|make|create|compose|sing)\b", first, re.I):
         return True
     if re.match(r"\s*how the \w+", first, re.I) and not first.endswith("?"):

@@ -15,6 +15,8 @@ from typing import Final
 from dvms.text.lexicon import word_set
 
 MOST_SENTENCES: Final = 600
+MOST_CHARACTERS: Final = 2_000  # of a text that has no sentences
+_WORD: Final = r"[\u3040-\u30ff\u4e00-\u9fff]|\w+"  # scripts without spaces count by the character
 _ABBREVIATIONS: Final = word_set(
     "mr mrs ms dr prof st vs etc e.g i.e fig no vol inc ltd co jr sr u.s approx ca bzw z.b usw d.h nr"
 )
@@ -30,9 +32,9 @@ def summarise(
     text: str, *, sentences: int | None = None, paragraphs: int | None = None, words: int | None = None
 ) -> str:
     """The most telling sentences. Without a length: about a fifth, at most seven sentences."""
-    parts = split(text)
-    if len(parts) <= 1:
-        return " ".join(parts)
+    parts = split(text) or [" ".join(text.split())[:MOST_CHARACTERS]]
+    if len(parts) == 1:
+        return _cut(parts[0], words)
     total = sum(len(part.split()) for part in parts)
     if words is not None:
         count = max(1, round(words / max(1.0, total / len(parts))))
@@ -45,6 +47,8 @@ def summarise(
         while len(chosen) > 1 and sum(len(parts[i].split()) for i in chosen) > words * 1.15:
             chosen.pop()
     ordered = [parts[i] for i in sorted(chosen)]
+    if len(ordered) == 1:
+        return _cut(ordered[0], words)
     if paragraphs is not None and paragraphs > 1:
         size = -(-len(ordered) // paragraphs)
         return "\n\n".join(" ".join(ordered[i : i + size]) for i in range(0, len(ordered), size))
@@ -72,7 +76,13 @@ def split(text: str) -> list[str]:
         rest = flat[start:].strip()
         if rest:
             found.append(rest)
-    return [item for item in found if len(re.findall(r"\w+", item)) > 2][:MOST_SENTENCES]
+    return [item for item in found if len(re.findall(_WORD, item)) > 2][:MOST_SENTENCES]
+
+
+def _cut(sentence: str, words: int | None) -> str:
+    """One sentence that alone is longer than was asked for."""
+    said = sentence.split()
+    return sentence if words is None or len(said) <= words * 1.15 else " ".join(said[:words]) + " …"
 
 
 def pick(parts: Sequence[str], count: int) -> list[int]:

