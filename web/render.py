@@ -107,6 +107,7 @@ class Renderer:
             clock=clock,
             job_of=job_of,
             without_job=without_job,
+            coded=coded,
         )
 
     def page(
@@ -195,6 +196,14 @@ def job_of(text: str | None) -> str:
 
 def without_job(text: str) -> str:
     return MEMO.sub("", text).strip() or text
+
+
+def coded(text: str) -> Markup:
+    """A message of ours with its `commands` set as code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part for number, part in enumerate(parts)
+    )
 
 
 def safe_url(url: str) -> str:
