@@ -47,6 +47,7 @@ from wallet.msat import show
 
 log = logging.getLogger("timmy")
 
+CREDITS_HELD = 3000  # seconds: the box's own wallet gives locked credits back after an hour (wallet.hold_minutes)
 MAX_AGE = 3600  # seconds that a request may be old when it is heard, also after a time away
 PATIENCE = (1, 2, 5, 10)  # seconds between tries to reach the wallet
 LEARN_SECONDS = 600
@@ -138,7 +139,7 @@ class Timmy:
         if request.bid_msat is not None and request.bid_msat < price:
             raise QuoteError(f"this costs {show(price)}, your bid was {show(request.bid_msat)}")
         now, caps = self.clock(), self._till.wallet.caps
-        short = not caps.real_money or recipe.doc.seconds <= self.settings.hold_seconds
+        short = recipe.doc.seconds <= (self.settings.hold_seconds if caps.real_money else CREDITS_HELD)
         terms = Terms(
             price_msat=price,
             soft_msat=min(offer.soft_msat, price),

@@ -66,13 +66,17 @@ def mcp(
 
     if not name.replace("-", "").isalnum():
         raise UsageComplaint("--name: letters, digits and dashes")
-    if wallet is not None and "://" in str(wallet):
+    if wallet is not None and "nostr+walletconnect:" in str(wallet):
         raise UsageComplaint(
             "--wallet takes a file: a connection is a secret, and arguments are seen by everybody here"
         )
+    if wallet is not None and not wallet.is_file():
+        raise UsageComplaint(f"--wallet: there is no file {wallet}")
+    if files is not None and not files.is_dir():
+        raise UsageComplaint(f"--files: there is no folder {files}")
     folder = data_dir(data)
     set_up_logging(load_settings(folder).section("node", NodeSettings).log)
-    own = str(wallet) if wallet is not None else os.environ.get("TIMMY_NWC")
+    own = str(wallet.absolute()) if wallet is not None else os.environ.get("TIMMY_NWC")
     if budget_sat is None and own is None:
         budget_sat = 0
     allowed = frozenset(kind_number(part.strip()) for part in kinds.split(",") if part.strip())
