@@ -119,9 +119,11 @@ class Usage:
     cancelled_last_hour: int
     free_today: int
     free_today_all: int
-    open_all: int
+    queued_all: int  # paid for, not yet ended
     credit_msat: int = 0
     known: bool = False  # the request itself is on disk already
+    unpaid_all: int = 0  # bills that wait for their money, and those being written
+    has_paid: bool = False  # this customer has paid a bill before
 
 
 class JobStore(Protocol):
@@ -230,7 +232,9 @@ _UPDATABLE: Final = frozenset(_FIELDS) - {
     "turn",
 }
 _SELECT: Final = f"SELECT {', '.join(_FIELDS)} FROM jobs "
-_IN_OPEN: Final = f"({', '.join(repr(str(state)) for state in OPEN)})"
+_IN_OPEN, _UNPAID, _QUEUED = (
+    f"({', '.join(repr(str(state)) for state in states)})" for states in (OPEN, OPEN[:3], OPEN[3:])
+)
 
 Publish = Callable[[sqlite3.Connection, Event, Sequence[str]], None]
 
@@ -407,13 +411,16 @@ class SqliteJobs:
                  AND reason = :cancelled) AS cancelled_last_hour,
               (SELECT count(*) FROM jobs WHERE customer = :who AND means = 'quota' AND heard_at >= :day) AS free_today,
               (SELECT count(*) FROM jobs WHERE means = 'quota' AND heard_at >= :day) AS free_today_all,
-              (SELECT count(*) FROM jobs WHERE state IN {_IN_OPEN}) AS open_all,
+              (SELECT count(*) FROM jobs WHERE state IN {_QUEUED}) AS queued_all,
+              (SELECT count(*) FROM jobs WHERE state IN {_UNPAID}) AS unpaid_all,
+              EXISTS (SELECT 1 FROM jobs WHERE customer = :who AND paid_msat > 0 AND payment_hash IS NOT NULL)
+                AS has_paid,
               (SELECT coalesce(sum(msat), 0) FROM credits WHERE customer = :who) AS credit_msat,
               EXISTS (SELECT 1 FROM jobs WHERE id = :job) AS known""",
             {"job": job, "who": customer, "now": now, "day": now - now % 86400, "cancelled": CANCELLED_BY_CUSTOMER},
         )
         assert row is not None
-        return Usage(**{**dict(row), "known": bool(row["known"])})
+        return Usage(**{**dict(row), "known": bool(row["known"]), "has_paid": bool(row["has_paid"])})
 
     async def credit(self, customer: str) -> int:
         row = await self._db.fetch_one("SELECT coalesce(sum(msat), 0) FROM credits WHERE customer = ?", (customer,))

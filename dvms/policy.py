@@ -93,13 +93,22 @@ def bid_reaches_price() -> Policy:
     return policy
 
 
-def within_limits(*, open_per_key: int, per_hour: int, cancelled_per_hour: int, queue_limit: int) -> Policy:
-    """Bounds on what one customer, and all of them, may have open."""
+def within_limits(
+    *, open_per_key: int, per_hour: int, cancelled_per_hour: int, queue_limit: int, bill_limit: int
+) -> Policy:
+    """Bounds on what one customer, and all of them, may have open.
+
+    Bills cost their askers nothing, and new keys cost nothing either. So unpaid bills never fill the queue, and where
+    strangers hold too many of them, those who have paid here before are still served.
+    """
 
     def policy(context: Context, request: JobRequest) -> Reject | None:
         usage = context.usage
-        if usage.open_all >= queue_limit:
+        if usage.queued_all >= queue_limit:
             return Reject("the queue is full: try again later") if context.addressed(request) else SILENT
+        if usage.unpaid_all >= bill_limit and not usage.has_paid and usage.credit_msat < context.price_msat:
+            words = "too many bills are unpaid here just now: try again in a minute"
+            return Reject(words) if context.addressed(request) else SILENT
         if usage.open_jobs >= open_per_key:
             return Reject(f"you have {usage.open_jobs} unfinished jobs here, which is the limit: wait for one to end")
         if usage.last_hour >= per_hour:

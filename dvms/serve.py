@@ -214,6 +214,7 @@ def policies(settings: SellerSettings) -> list[Policy]:
             per_hour=settings.per_hour,
             cancelled_per_hour=settings.cancelled_per_hour,
             queue_limit=settings.queue_limit,
+            bill_limit=settings.bill_limit,
         ),
     ]
 

@@ -66,7 +66,8 @@ class SellerSettings(_Section):
     heavy_slots: int = Field(1, ge=1, description="engine jobs at once on this machine, over all workers of the node")
 
     keep_days: int = Field(30, ge=1, description="days after which delivered, refused and expired jobs are forgotten")
-    queue_limit: int = Field(1000, ge=1, description="unfinished jobs after which new ones are turned away")
+    queue_limit: int = Field(1000, ge=1, description="jobs in the queue after which new ones are turned away")
+    bill_limit: int = Field(1000, ge=1, description="unpaid bills after which strangers are turned away for a minute")
     open_per_key: int = Field(16, ge=1, description="unfinished jobs of one customer")
     per_hour: int = Field(600, ge=1, description="jobs of one customer in an hour")
     cancelled_per_hour: int = Field(10, ge=1, description="paid jobs one customer may cancel in an hour")

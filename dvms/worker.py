@@ -52,6 +52,7 @@ PREPARING: Final = 16  # requests whose inputs are read at once
 QUIET_SECONDS: Final = 1.0  # after so long without a bill or a result the customer hears `processing`
 BILL_GRACE: Final = 30  # seconds a bill's payment may be on its way when the bill ends
 SHORTEST_BILL: Final = 5  # seconds
+RUSH_BILL: Final = 60  # seconds that a stranger's bill lasts while very many are unpaid
 BILL_PATIENCE: Final = 120  # seconds a request waits for a wallet that is away
 UPLOAD_PATIENCE: Final = 120.0
 
@@ -151,7 +152,7 @@ class Worker:
             if sale.state is State.HEARD:
                 now = await self._price(sale, request, usage)
             if now is not None and now.state is State.PRICED:
-                now = await self._bill(now, request)
+                now = await self._bill(now, request, usage)
             if now is not None and now.state is State.PAID:
                 self.queue_news.set()
         except Refused as error:
@@ -231,10 +232,12 @@ class Worker:
         finally:
             slow.cancel()
 
-    async def _bill(self, sale: Sale, request: JobRequest) -> Sale | None:
+    async def _bill(self, sale: Sale, request: JobRequest, usage: Usage | None) -> Sale | None:
         """Exactly one bill: the invoice and the event that shows it are put down together. Raises Refused."""
         parts, now = self.parts, self.parts.clock()
         expiry = parts.settings.bill_seconds
+        if usage is not None and usage.unpaid_all > parts.settings.bill_limit // 4 and not usage.has_paid:
+            expiry = min(expiry, RUSH_BILL)
         if sale.expires_at is not None:
             expiry = min(expiry, sale.expires_at - now)
             if expiry < SHORTEST_BILL:

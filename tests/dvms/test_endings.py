@@ -273,6 +273,18 @@ async def test_limits_of_one_customer(tmp_path, relay, customer, bank):
         assert sorted(word.status for word in last) == ["error", "payment-required", "payment-required"]
 
 
+async def test_strangers_bills_do_not_shut_out_who_has_paid_before(tmp_path, relay, customer, bank):
+    async with a_worker("Echo", tmp_path, relay, wallet=Purse(bank), price=21, bill_limit=4) as running:
+        to = running.key.public
+        assert (await customer.buys(5050, "first", to=to)).content == "first"
+        strangers = [type(customer)(customer.pool) for _ in range(5)]
+        heard = [(await one.hears(await one.send(5050, "x", to=to), until=("payment-required", "error"), pay=False))[-1]
+                 for one in strangers]  # fmt: skip
+        assert [word.status for word in heard] == ["payment-required"] * 4 + ["error"]
+        assert "for 1 min" in heard[3].message and "unpaid" in heard[4].message
+        assert (await customer.buys(5050, "again", to=to)).content == "again"
+
+
 @pytest.mark.parametrize(("text", "words"), [("die", "signal 9"), ("raise", "RuntimeError"), ("refuse", "looked at it"),
                                              ("empty", "made nothing")])  # fmt: skip
 async def test_a_crash_of_the_engine_is_an_error_and_a_refund_not_the_end(tmp_path, relay, customer, bank, text, words):

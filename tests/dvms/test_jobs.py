@@ -127,7 +127,7 @@ async def test_due_jobs_and_usage(jobs, clock):
     assert [one.id for one in await jobs.due(20)] == [sale(1).id, sale(2).id]
     await jobs.move(sale(1).id, (State.HEARD,), State.PAID, means=Means.QUOTA)
     usage = await jobs.usage("c", 5, sale(1).id)
-    assert (usage.open_jobs, usage.open_all, usage.free_today, usage.known) == (4, 4, 1, True)
+    assert (usage.open_jobs, usage.queued_all, usage.unpaid_all, usage.free_today, usage.known) == (4, 1, 3, 1, True)
     assert (await jobs.usage("other", 5, "ff" * 32)).known is False
 
 
