@@ -411,6 +411,19 @@ function Edit() {
   `;
   return html`
     ${tabs}
+    ${
+      found.graph
+        ? html`
+            <div
+              class="panel graph"
+              tabindex="0"
+              role="group"
+              aria-label="The steps as a graph"
+              dangerouslySetInnerHTML=${{ __html: found.graph }}
+            />
+          `
+        : null
+    }
     <div class="two">
       <div>
         ${
@@ -436,19 +449,6 @@ function Edit() {
             )}
           </ul>
         </div>
-        ${
-          found.graph
-            ? html`
-                <div
-                  class="panel graph"
-                  tabindex="0"
-                  role="group"
-                  aria-label="The steps as a graph"
-                  dangerouslySetInnerHTML=${{ __html: found.graph }}
-                />
-              `
-            : null
-        }
         <button disabled=${found.problems.length || !found.canonical} onClick=${publish}>Publish it</button>
         ${" "}
         <span role="status">${said}</span>

@@ -348,7 +348,7 @@ function Inbox() {
     ${
       open.length
         ? html`
-            <ul class="plain" id="tasks" aria-live="polite">
+            <ul class="tasks" id="tasks" aria-live="polite">
               ${open.map(
                 (task) => html`
                   <${Task}
@@ -374,9 +374,11 @@ function Inbox() {
   `;
 }
 
+const root = document.getElementById("inbox");
+root.replaceChildren(); // what stands there for readers without scripts
 render(
   html`
     <${Inbox} />
   `,
-  document.getElementById("inbox"),
+  root,
 );

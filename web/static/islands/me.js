@@ -208,9 +208,11 @@ function group(events) {
   return made;
 }
 
+const root = document.getElementById("me");
+root.replaceChildren(); // what stands there for readers without scripts
 render(
   html`
     <${Me} />
   `,
-  document.getElementById("me"),
+  root,
 );
