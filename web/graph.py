@@ -122,7 +122,8 @@ def svg(recipe: Recipe, unit: str = "sat") -> str:
     width = max(box.x for box in boxes) + WIDTH + EDGE
     height = max(box.y for box in boxes) + HEIGHT + EDGE + 4
     parts = [
-        f'<svg class="recipe" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg" aria-hidden="true">'
+        f'<svg class="recipe" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+        ' xmlns="http://www.w3.org/2000/svg" aria-hidden="true">'
     ]
     for need, name, points in edges:  # first, so that boxes lie on them
         ends = f'data-from="{escape(need)}" data-to="{escape(name)}"'

@@ -152,7 +152,8 @@ async def left(site: Site, request: web.Request) -> web.StreamResponse:
 
 
 async def me(site: Site, request: web.Request) -> web.StreamResponse:
-    return site.answer(request, "me.html", {})
+    """Everything in it is between the browser and the relay: the page asks for what this key has signed."""
+    return site.answer(request, "me.html", {"filter": {"kinds": list(JOB_KINDS), "authors": ["<your key>"]}})
 
 
 async def _events(site: Site, job_id: str) -> list[Event]:
