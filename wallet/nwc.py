@@ -143,7 +143,8 @@ class NwcWallet:
 
     async def _read_info(self, timeout: float) -> None:
         result = await self.call("get_info", {}, timeout=timeout)
-        methods = tuple(str(method) for method in result.get("methods") or ())
+        listed = result.get("methods")
+        methods = tuple(str(method) for method in listed) if isinstance(listed, list) else ()
         network = _NETWORKS.get(str(result.get("network") or "mainnet").lower(), "bitcoin")
         self.caps = Caps(
             network=network,
@@ -155,7 +156,7 @@ class NwcWallet:
             alias=str(result.get("alias") or ""),
             caps=self.caps,
             methods=methods,
-            pubkey=result.get("pubkey"),
+            pubkey=str(result.get("pubkey") or "") or None,
             block_height=height if isinstance(height, int) else None,
         )
 

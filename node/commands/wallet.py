@@ -191,7 +191,7 @@ def pay(
                  "fee_msat": result.fee_msat, "code": result.code, "detail": result.detail}
             )  # fmt: skip
         elif result.outcome is Outcome.SETTLED:
-            out.print(f"paid, fee {show(result.fee_msat or 0)}, preimage {result.preimage}")
+            out.print(f"paid, fee {show(result.fee_msat or 0)}, preimage {result.preimage}", soft_wrap=True)
         if result.outcome is Outcome.FAILED:
             raise NotDone(f"not paid: {result.detail or result.code}")
         if result.outcome is not Outcome.SETTLED:

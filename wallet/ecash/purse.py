@@ -169,6 +169,8 @@ class Purse:
     async def _swap(self, mint: Mint, step: int, inputs: Sequence[Any], blanks: Sequence[Blank]) -> int:
         try:
             signatures = await mint.swap(inputs, [blank.message for blank in blanks])
+            if len(signatures) != len(blanks):
+                raise EcashOpen("the mint took the ecash and signed less than it was asked to")
         except EcashRefused as error:
             if error.code in _SIGNED:  # an earlier attempt of this very step reached the mint
                 return await self._restore(mint, step, blanks)
