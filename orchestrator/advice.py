@@ -6,7 +6,7 @@ market before it counts). The whole table goes into the journal with the order: 
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from statistics import median, quantiles
 
 from market.choose import Candidate as Known
@@ -30,6 +30,19 @@ USUAL_SECONDS = 30.0
 ENOUGH = 5  # deliveries from which quantiles mean something
 
 
+@dataclass(frozen=True, slots=True)
+class Seller:
+    """One who could be hired. `offer` is what it announces; who only answered an open call may have none."""
+
+    pubkey: str
+    price_msat: int | None
+    offer: Offer | None = None
+
+    @classmethod
+    def listed(cls, offer: Offer) -> "Seller":
+        return cls(offer.provider, offer.expected_msat, offer)
+
+
 class Adviser:
     """`me` is Timmy's key; `witness` knows the verified reviews of others and whose word counts."""
 
@@ -45,33 +58,34 @@ class Adviser:
         self._journal, self._me, self._clock = journal, me, clock
         self._own, self._witness = own, witness
 
-    async def rank(self, ask: Ask, offers: Sequence[Offer], seed: str) -> list[Candidate]:
+    async def rank(self, ask: Ask, sellers: Sequence[Seller], seed: str) -> list[Candidate]:
         """All of them, best first; those that cannot be taken last, with the reason. `seed` fixes the draws."""
         experience = await self._journal.experience()
         reputation = self._reputation(experience)
         own = self._own()
         known = []
-        for offer in offers:
-            score = reputation.score(offer.provider, ask.kind)
-            outstanding, delivered = await self._journal.exposure(offer.provider)
+        for seller in sellers:
+            pubkey, offer = seller.pubkey, seller.offer
+            score = reputation.score(pubkey, ask.kind)
+            outstanding, delivered = await self._journal.exposure(pubkey)
             known.append(
                 Known(
-                    provider=offer.provider,
-                    price_msat=offer.expected_msat,
+                    provider=pubkey,
+                    price_msat=seller.price_msat,
                     score=score,
-                    liveness=offer.liveness,
+                    liveness=offer.liveness if offer else 1.0,
                     latencies=tuple(
                         one.seconds for one in experience
-                        if one.provider == offer.provider and one.kind == ask.kind and one.stars >= 3
+                        if one.provider == pubkey and one.kind == ask.kind and one.stars >= 3
                     ),
-                    pays_after=offer.provider in own,
+                    pays_after=pubkey in own,
                     exposure_msat=outstanding,
-                    exposure_limit_msat=None if offer.provider in own else exposure_limit(
+                    exposure_limit_msat=None if pubkey in own else exposure_limit(
                         delivered, score.low, self._journal.limits.exposure_max_msat
                     ),
-                    name=offer.name,
-                    local=offer.provider in own,
-                    excluded=offer.announcement.lacks(ask.kind, ask.wants),
+                    name=offer.name if offer else "",
+                    local=pubkey in own,
+                    excluded=offer.announcement.lacks(ask.kind, ask.wants) if offer else "",
                 )
             )  # fmt: skip
         of_kind = [one.seconds for one in experience if one.kind == ask.kind and one.stars >= 3]
@@ -80,7 +94,7 @@ class Adviser:
             usual_seconds=median(of_kind) if of_kind else USUAL_SECONDS,
         )  # fmt: skip
         rng = random.Random(f"{seed}:{ask.step}:{ask.idx}:{ask.attempt}")
-        by_key, facts = {offer.provider: offer for offer in offers}, {one.provider: one for one in known}
+        by_key, facts = {seller.pubkey: seller for seller in sellers}, {one.provider: one for one in known}
         return [
             _candidate(by_key[row.provider], facts[row.provider], row.price_msat, row.excluded, asdict(row))
             for row in choose(known, need, rng).table
@@ -143,23 +157,25 @@ def _order_again(key: SecretKey, run: Run, unit: Unit, attempt: Attempt) -> Even
     assert attempt.provider is not None
     try:
         draft = order_draft(
-            run, unit, attempt.provider, attempt.cap_msat, attempt=attempt.number, at=attempt.ordered_at
-        )
+            run, unit, None if attempt.called_at else attempt.provider,
+            run.doc(unit).max_msat if attempt.called_at else attempt.cap_msat,
+            attempt=attempt.number, at=attempt.ordered_at,
+        )  # fmt: skip
     except Unresolved:
         return None
     event = key.sign(kind=draft.kind, content=draft.content, tags=draft.tags, created_at=draft.created_at)
     return event if event.id == attempt.request_id else None
 
 
-def _candidate(offer: Offer, known: Known, price: int, excluded: str, factors: dict[str, object]) -> Candidate:
+def _candidate(seller: Seller, known: Known, price: int, excluded: str, factors: dict[str, object]) -> Candidate:
     seconds = sorted(known.latencies)
     many = len(seconds) >= ENOUGH
     shown = {name: round(value, 4) if isinstance(value, float) else value for name, value in factors.items()}
     return Candidate(
-        pubkey=offer.provider,
+        pubkey=seller.pubkey,
         price_msat=price,
-        name=offer.name,
-        relays=offer.relays,
+        name=known.name,
+        relays=seller.offer.relays if seller.offer else (),
         own=known.local,
         p50_s=float(median(seconds)) if many else None,
         p95_s=float(quantiles(seconds, n=20)[-1]) if many else None,

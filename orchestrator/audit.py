@@ -138,7 +138,8 @@ class _Check:
         if request is None:
             self.say("grey", "request", "not on these relays")
         else:
-            good = request.pubkey == self._root.pubkey and provider in request.values("p")
+            named = request.values("p")  # an open call names nobody
+            good = request.pubkey == self._root.pubkey and (not named or provider in named)
             good = good and str(request.kind) == _value(tags, "k")
             self.judge(good, "request", f"kind {request.kind} to {provider[:12]}", "author, provider or kind differ")
         self._bill(tags, provider, request_id)

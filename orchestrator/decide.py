@@ -14,7 +14,9 @@ second one is made for the same unit; new attempts start below the soft cap, not
 buyer's money is taken only when everything is accepted, and goes back in every other case.
 """
 
+from market.sealed import ALGORITHM as SEALED
 from orchestrator.effects import (
+    Bids,
     BillGone,
     BillMade,
     BillPaid,
@@ -47,10 +49,9 @@ from orchestrator.effects import (
     Wake,
     WatchBill,
 )
-from market.sealed import ALGORITHM as SEALED
 from orchestrator.purchase import owed, pay_what_is_owed, take_in
 from orchestrator.run import Artefact, Entry, Phase, Run, State, opened
-from orchestrator.turn import Turn, ask_effect, check_effect, fetch_effect, pay_effect, withdraw
+from orchestrator.turn import Turn, check_effect, fetch_effect, pay_effect, withdraw
 from orchestrator.units import failure, has_its_item, hear_judges, needed, next_wake, over, press_unit, replace_failed
 from orchestrator.values import Unresolved, count_of
 
@@ -67,7 +68,7 @@ def decide(run: Run | None, given: Input) -> tuple[Run, tuple[Effect, ...]]:
             return turn.run, tuple(turn.effects)
         case BillMade() | BillPaid() | BillGone() | Sealed() | Taken() | Returned() | Cancel():
             _take_in_sale(turn, given)
-        case Offers() | Cached() | Heard() | Paid() | Repaid() | Capped() | Fetched() | NotFetched() | Gated():
+        case Offers() | Bids() | Cached() | Heard() | Paid() | Repaid() | Capped() | Fetched() | NotFetched() | Gated():
             take_in(turn, given)
         case Open() | Tick():
             pass
@@ -99,7 +100,7 @@ def _resume(turn: Turn) -> None:
             continue
         match attempt.state:
             case State.ASKED | State.QUOTED:
-                turn.do(ask_effect(run, unit, attempt.number, own_only=attempt.last_resort))
+                turn.ask(unit, attempt.number, own_only=attempt.last_resort)
             case State.ORDERED | State.BILLED | State.PAYING | State.PAID | State.LATE | State.LOST:
                 turn.do(Recall(attempt.request_id, attempt.provider.relays if attempt.provider else ()))
             case State.DELIVERED:

@@ -82,6 +82,18 @@ class Offers:
 
 
 @dataclass(frozen=True, slots=True)
+class Bids:
+    """What came of an open call: who would do it, best first, each with the event that says so (bill or result)."""
+
+    at: int
+    step: str
+    idx: int
+    attempt: int
+    candidates: tuple[Candidate, ...]
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Cached:
     """The same work was bought before for this buyer, and its artefact is still here."""
 
@@ -211,8 +223,8 @@ class Tick:
 
 
 Input = (
-    Open | BillMade | BillPaid | BillGone | Offers | Cached | Heard | Paid | Repaid | Capped | Fetched | NotFetched
-    | Gated | Sealed | Taken | Returned | Cancel | Resumed | Tick
+    Open | BillMade | BillPaid | BillGone | Offers | Bids | Cached | Heard | Paid | Repaid | Capped | Fetched
+    | NotFetched | Gated | Sealed | Taken | Returned | Cancel | Resumed | Tick
 )  # fmt: skip
 
 # --- effects --------------------------------------------------------------------------------------------------------
@@ -266,6 +278,15 @@ class Ask:
     own_only: bool = False
     cache_key: str = ""
     wants: Wants = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Listen for some seconds to who answers an order that was called out to everybody."""
+
+    ask: Ask
+    request_id: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,6 +421,6 @@ class Wake:
 
 
 Effect = (
-    Record | Publish | MakeBill | WatchBill | Ask | Pay | ClaimRefund | Recall | Fetch | Check | Review | Progress
-    | Tell | Deliver | Seal | Take | GiveBack | Wake
+    Record | Publish | MakeBill | WatchBill | Ask | Collect | Pay | ClaimRefund | Recall | Fetch | Check | Review
+    | Progress | Tell | Deliver | Seal | Take | GiveBack | Wake
 )  # fmt: skip

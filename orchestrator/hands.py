@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import os
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from market.directory import Directory, Offer
@@ -20,6 +20,7 @@ from nostr.filter import Filter
 from nostr.key import SecretKey
 from nostr.outbox import Outbox
 from nostr.pool import Pool
+from orchestrator.advice import Seller
 from orchestrator.effects import Ask, Check, Fetch, Review
 from orchestrator.gates import judge
 from orchestrator.recipe import Gate, Out
@@ -31,8 +32,8 @@ log = logging.getLogger("timmy")
 TEXT_KEPT = 64 * 1024
 RECHECK_BYTES = 64 << 20
 TRIES = (1, 3, 10)  # seconds before a download or upload is tried again
-Rank = Callable[[Ask, Sequence[Offer], str], Awaitable[list[Candidate]]]
-"""Offers, best first; the text seeds whatever is left to chance."""
+Rank = Callable[[Ask, Sequence[Seller], str], Awaitable[list[Candidate]]]
+"""Sellers, best first; the text seeds whatever is left to chance."""
 Reviewer = Callable[[Run, Unit, Attempt, Review], list[Event]]
 
 
@@ -108,7 +109,12 @@ class TimmysHands:
             except RelayError as error:
                 log.warning("the directory cannot be asked: %s", error)
             found = self._living(ask, own)
-        return await self._rank(ask, found, seed)
+        return await self._rank(ask, [Seller.listed(offer) for offer in found], seed)
+
+    async def bids(self, run: Run, ask: Ask, prices: Mapping[str, int]) -> tuple[Candidate, ...]:
+        known = {offer.provider: offer for offer in self._directory.offers(ask.kind)}
+        sellers = [Seller(pubkey, msat, known.get(pubkey)) for pubkey, msat in prices.items() if pubkey != run.me]
+        return tuple(await self._rank(ask, sellers, run.id))
 
     def _living(self, ask: Ask, own: frozenset[str]) -> list[Offer]:
         return [

@@ -8,7 +8,7 @@ inputs). The buyer's key and the composite's price are not in them.
 from collections.abc import Sequence
 
 from market.job import JobRequest
-from market.kinds import DELETION, JOB_HUMAN
+from market.kinds import DELETION, FEEDBACK, JOB_HUMAN
 from nostr.event import Event
 from orchestrator.effects import Draft
 from orchestrator.run import Attempt, Candidate, Run, Unit
@@ -17,8 +17,8 @@ from orchestrator.values import inputs_of, params_of
 KEPT = 90 * 86_400  # seconds a request stays on relays: whoever audits the receipt wants to see it
 
 
-def order_draft(run: Run, unit: Unit, provider: Candidate, cap_msat: int, *, attempt: int, at: int) -> Draft:
-    """The request of one attempt, addressed to one provider. Raises Unresolved."""
+def order_draft(run: Run, unit: Unit, provider: Candidate | None, cap_msat: int, *, attempt: int, at: int) -> Draft:
+    """The request of one attempt, addressed to one provider or (None) to everybody. Raises Unresolved."""
     doc = run.doc(unit)
     inputs = inputs_of(run, unit)
     tags: list[Sequence[str]] = []
@@ -33,7 +33,8 @@ def order_draft(run: Run, unit: Unit, provider: Candidate, cap_msat: int, *, att
     if "*" not in doc.out.mime:
         tags.append(("output", doc.out.mime))
     tags.append(("bid", str(cap_msat)))
-    tags.append(("p", provider.pubkey))
+    if provider is not None:
+        tags.append(("p", provider.pubkey))
     if run.terms.relays:
         tags.append(("relays", *run.terms.relays))
     tags.append(("expiration", str(at + KEPT)))
@@ -47,6 +48,12 @@ def order_draft(run: Run, unit: Unit, provider: Candidate, cap_msat: int, *, att
 def withdrawal_draft(request_id: str, kind: int, *, at: int, reason: str) -> Draft:
     """A kind 5 that takes an order back (NIP-09)."""
     return Draft(DELETION, (("e", request_id), ("k", str(kind))), at, reason)
+
+
+def declined_draft(request_id: str, provider: str, *, at: int) -> Draft:
+    """A word to whoever bid for an open order and was not chosen (docs/kinds.md)."""
+    status = ("status", "declined", "another offer was taken")
+    return Draft(FEEDBACK, (("e", request_id), ("p", provider), status), at, "another offer was taken")
 
 
 def request_of(run: Run, unit: Unit, attempt: Attempt) -> JobRequest:

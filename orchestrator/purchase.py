@@ -13,6 +13,7 @@ from market.purchase import Bill, Order, check_bill, check_result, honest_outcom
 from market.tags import parse_msat
 from nostr.event import Event
 from orchestrator.effects import (
+    Bids,
     Cached,
     Capped,
     ClaimRefund,
@@ -26,9 +27,9 @@ from orchestrator.effects import (
     Publish,
     Repaid,
 )
-from orchestrator.orders import order_draft, request_of
+from orchestrator.orders import order_draft, request_of, withdrawal_draft
 from orchestrator.run import Attempt, Candidate, Phase, Run, State, Unit
-from orchestrator.turn import Turn, check_effect, fetch_effect, pay_effect, review
+from orchestrator.turn import Turn, check_effect, decline, fetch_effect, pay_effect, review
 from orchestrator.values import Unresolved
 from wallet.interface import Outcome, PayResult
 
@@ -36,7 +37,10 @@ REST_SECONDS = 10  # before asking again where nobody sells a step
 OWN_TRIES = 2  # a worker of this box may be asked again for the same unit; a stranger may not
 
 
-def take_in(turn: Turn, given: Offers | Cached | Heard | Paid | Capped | Repaid | Fetched | NotFetched | Gated) -> None:
+BuyingInput = Offers | Bids | Cached | Heard | Paid | Capped | Repaid | Fetched | NotFetched | Gated
+
+
+def take_in(turn: Turn, given: BuyingInput) -> None:
     if isinstance(given, Heard):
         _hear(turn, given.event)
         return
@@ -60,6 +64,8 @@ def take_in(turn: Turn, given: Offers | Cached | Heard | Paid | Capped | Repaid 
     match given:
         case Offers() if attempt.state is State.ASKED:
             _order(turn, unit, attempt, given.candidates)
+        case Bids() if attempt.state is State.ASKED and attempt.called_at:
+            _take_bid(turn, unit, attempt, given)
         case Cached() if attempt.state is State.ASKED:
             turn.note("cached", unit, attempt, artefact=given.artefact.json())
         case Capped() if attempt.state is State.ORDERED:
@@ -81,19 +87,13 @@ def take_in(turn: Turn, given: Offers | Cached | Heard | Paid | Capped | Repaid 
 
 
 def _order(turn: Turn, unit: Unit, attempt: Attempt, candidates: tuple[Candidate, ...]) -> None:
-    """Choose among the offers, and send the request."""
+    """Choose among the offers, and send the request; or call it out, where the recipe wants everybody asked."""
     run, doc = turn.run, turn.run.doc(unit)
+    if doc.ask == "open" and not attempt.uncalled and not attempt.last_resort:
+        _call(turn, unit, attempt)
+        return
     turn.note("quoted", unit, attempt, candidates=[candidate.json() for candidate in candidates])
-    room = run.terms.hard_msat - run.committed_msat
-    tried = tried_of(unit)
-    fits = [
-        candidate
-        for candidate in candidates
-        if not candidate.excluded
-        and tried.get(candidate.pubkey, 0) < (OWN_TRIES + attempt.last_resort if candidate.own else 1)
-        and candidate.price_msat + run.terms.fee_limit(candidate.price_msat) <= room
-        and candidate.price_msat <= doc.max_msat
-    ]
+    fits, tried = _fitting(run, unit, attempt, candidates), tried_of(unit)
     if not fits:
         if candidates or attempt.last_resort:
             turn.note("refused", unit, attempt, reason="no other provider within its limits", exhausted=True)
@@ -110,6 +110,49 @@ def _order(turn: Turn, unit: Unit, attempt: Attempt, candidates: tuple[Candidate
         return
     turn.note("ordered", unit, attempt, provider=chosen.json(), cap_msat=cap, request_id=draft.id(run.me))
     turn.do(Publish(draft, chosen.relays))
+
+
+def _call(turn: Turn, unit: Unit, attempt: Attempt) -> None:
+    try:
+        draft = order_draft(turn.run, unit, None, turn.run.doc(unit).max_msat, attempt=attempt.number, at=turn.at)
+    except Unresolved as error:
+        turn.note("refused", unit, attempt, reason=f"its inputs are missing: {error}")
+        return
+    turn.note("called", unit, attempt, request_id=draft.id(turn.run.me))
+    turn.do(Publish(draft))
+    turn.ask(unit, attempt.number, own_only=False)
+
+
+def _take_bid(turn: Turn, unit: Unit, attempt: Attempt, bids: Bids) -> None:
+    """Pay the best of those who answered an open call; where none can be taken, ask those who are announced."""
+    fits = _fitting(turn.run, unit, attempt, bids.candidates)
+    shown = [candidate.json() for candidate in bids.candidates]
+    if not fits:
+        kind = turn.run.doc(unit).kind
+        turn.do(Publish(withdrawal_draft(attempt.request_id, kind, at=turn.at, reason="no offer could be taken")))
+        turn.note("uncalled", unit, attempt, candidates=shown)
+        turn.ask(unit, attempt.number, own_only=False)
+        return
+    chosen, cap = fits[0], fits[0].price_msat
+    turn.note("quoted", unit, attempt, candidates=shown)
+    turn.note("ordered", unit, attempt, provider=chosen.json(), cap_msat=cap, request_id=attempt.request_id)
+    decline(turn, attempt, [candidate.pubkey for candidate in bids.candidates if candidate is not chosen])
+    for event in bids.events:
+        if event.pubkey == chosen.pubkey:
+            _hear(turn, event)
+
+
+def _fitting(run: Run, unit: Unit, attempt: Attempt, candidates: tuple[Candidate, ...]) -> list[Candidate]:
+    """Who of them may be hired, by the step's and the run's limits and by what was tried already."""
+    room, tried, doc = run.terms.hard_msat - run.committed_msat, tried_of(unit), run.doc(unit)
+    return [
+        candidate
+        for candidate in candidates
+        if not candidate.excluded
+        and tried.get(candidate.pubkey, 0) < (OWN_TRIES + attempt.last_resort if candidate.own else 1)
+        and candidate.price_msat + run.terms.fee_limit(candidate.price_msat) <= room
+        and candidate.price_msat <= doc.max_msat
+    ]
 
 
 def _hear(turn: Turn, event: Event) -> None:

@@ -20,6 +20,7 @@ from orchestrator.wants import wants_of
 
 log = logging.getLogger("timmy")
 
+UNKNOWN_CHANCE = 0.8  # that an open call finds somebody good
 MOVED = 0.05  # share by which the market must have moved away from what is announced
 
 Candidates = Callable[[Ask, str], Awaitable[Sequence[Candidate]]]
@@ -66,10 +67,14 @@ class Quoter:
             ask = Ask(
                 name, 0, 0, step.kind, step.max_msat, step.seconds, step.pinned, wants=wants_of(recipe, step, inputs)
             )
-            best = await self._best(ask, recipe, f"sells step {name!r}", needed=needed)
+            count = step.most if step.each else 1
+            best = await self._best(ask, recipe, f"sells step {name!r}", needed=needed and step.ask != "open")
+            if best is None and step.ask == "open":  # who will come for the call is not known yet
+                lines.append(
+                    Line(name, step.kind, count, step.max_msat, UNKNOWN_CHANCE, step.tries, optional=not needed)
+                )
             if best is None:
                 continue
-            count = step.most if step.each else 1
             lines.append(
                 Line(
                     step=name, kind=step.kind, count=count, price_msat=best.price_msat,

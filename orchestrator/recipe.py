@@ -117,6 +117,10 @@ class StepDoc(_Part):
         description="What takes its place where nobody delivered it: a reference to a text, or to a step."
         " A step that is named by nothing else is a spare: it is bought only then.",
     )
+    ask: Literal["listed", "open"] = Field(
+        default="listed",
+        description="open: the order is called out to everybody, and the best of the bills that come is paid.",
+    )
     p: list[str] = Field(default=[], max_length=16, description="Only these providers (hex or npub).")
     cache: Literal["buyer", "public", "off"] = Field(
         default="buyer", description="Who may be served from an earlier run."

@@ -176,6 +176,8 @@ class Attempt:
     answered: bool = False  # the provider has said anything at all
     declined: bool = False  # its bill came with the result and was not paid
     exhausted: bool = False  # everybody who sells it was tried
+    uncalled: bool = False  # it was called out, and nobody came
+    called_at: int = 0  # when its order was called out to everybody; 0: it was addressed to its provider
     last_resort: bool = False  # our own worker, after all others
 
     @property
@@ -478,13 +480,17 @@ def _apply_to_attempt(attempt: Attempt, entry: Entry) -> Attempt:
         case "quoted":
             candidates = tuple(Candidate.load(item) for item in data["candidates"])
             return replace(attempt, state=State.QUOTED, at=at, candidates=candidates)
+        case "uncalled":
+            return replace(attempt, uncalled=True, request_id="", called_at=0)
+        case "called":
+            return replace(attempt, at=at, called_at=at, request_id=data["request_id"])
         case "cached":
             artefact = Artefact.load(data["artefact"])
             return replace(attempt, state=State.GATED, at=at, cached=True, artefact=artefact, verdict=Verdict(True))
         case "ordered":
             provider = Candidate.load(data["provider"])
             return replace(
-                attempt, state=State.ORDERED, at=at, ordered_at=at, provider=provider,
+                attempt, state=State.ORDERED, at=at, ordered_at=attempt.called_at or at, provider=provider,
                 cap_msat=data["cap_msat"], request_id=data["request_id"],
             )  # fmt: skip
         case "billed":

@@ -8,7 +8,7 @@ whatever is lost in a crash is begun again (`Resumed`).
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,9 +18,11 @@ from nostr.clock import Clock
 from nostr.event import Event
 from nostr.key import SecretKey
 from orchestrator.answers import Answers
+from orchestrator.calls import answers_to
 from orchestrator.decide import decide
 from orchestrator.effects import (
     Ask,
+    Bids,
     BillGone,
     BillMade,
     BillPaid,
@@ -29,6 +31,7 @@ from orchestrator.effects import (
     Capped,
     Check,
     ClaimRefund,
+    Collect,
     Deliver,
     Effect,
     Fetch,
@@ -81,6 +84,10 @@ class Hands(Protocol):
 
     async def offers(self, run: Run, ask: Ask) -> tuple[Candidate, ...]:
         """Who could do it, best first."""
+        ...
+
+    async def bids(self, run: Run, ask: Ask, prices: Mapping[str, int]) -> tuple[Candidate, ...]:
+        """Those who answered an open call at these prices (msat), best first."""
         ...
 
     @property
@@ -351,6 +358,8 @@ class Runner:
                 work = self._watch_bill(bill)
             case Ask():
                 work = self._ask(live, effect)
+            case Collect():
+                work = self._collect(live, effect)
             case Pay():
                 work = self._pay(live, effect)
             case ClaimRefund():
@@ -413,6 +422,15 @@ class Runner:
                 return Cached(self.clock(), ask.step, ask.idx, ask.attempt, artefact)
         candidates = await self.hands.offers(live.run, ask)
         return Offers(self.clock(), ask.step, ask.idx, ask.attempt, candidates)
+
+    async def _collect(self, live: _Live, call: Collect) -> Input:
+        """Who answered in time, ranked by the market's rules."""
+        ask = call.ask
+        await asyncio.sleep(call.seconds)
+        events = await self.hands.recall(call.request_id, live.run.terms.relays)
+        answers = answers_to(events, call.request_id, network=live.run.terms.network, now=self.clock())
+        candidates = await self.hands.bids(live.run, ask, {event.pubkey: msat for event, msat in answers})
+        return Bids(self.clock(), ask.step, ask.idx, ask.attempt, candidates, tuple(event for event, _ in answers))
 
     async def _pay(self, live: _Live, pay: Pay) -> None:
         purpose = f"run:{live.run.id}:{pay.step}:{pay.idx}:{pay.attempt}"

@@ -3,11 +3,15 @@
 A `Turn` applies each entry as it is noted, so whoever decides next within the turn sees the run as it now is.
 """
 
-from orchestrator.effects import Ask, Check, Effect, Fetch, Pay, Progress, Publish, Record, Review, Wake
-from orchestrator.orders import withdrawal_draft
+from collections.abc import Iterable
+
+from orchestrator.effects import Ask, Check, Collect, Effect, Fetch, Pay, Progress, Publish, Record, Review, Wake
+from orchestrator.orders import declined_draft, withdrawal_draft
 from orchestrator.run import Attempt, Entry, Phase, Run, State, Unit, apply
 from orchestrator.values import Unresolved, cache_key, number
 from orchestrator.wants import wants_of
+
+CALL_SECONDS = 4.0  # so long an open call waits for offers
 
 
 class Turn:
@@ -41,6 +45,12 @@ class Turn:
 
     def attempt(self, unit: Unit, attempt: Attempt) -> Attempt:
         return self.run.units[unit.key].attempts[attempt.number - 1]
+
+    def ask(self, unit: Unit, number_: int, *, own_only: bool) -> None:
+        """Look for somebody who does it; where an order is called out already, go on listening."""
+        ask = ask_effect(self.run, unit, number_, own_only=own_only)
+        attempt = self.run.units[unit.key].attempts[number_ - 1]
+        self.do(Collect(ask, attempt.request_id, CALL_SECONDS) if attempt.called_at else ask)
 
     def finish(self, wake_at: int) -> tuple[Run, tuple[Effect, ...]]:
         """The outcome of the turn; `wake_at` is when time alone changes something."""
@@ -96,6 +106,12 @@ def withdraw(turn: Turn, unit: Unit, attempt: Attempt) -> None:
     if waits and attempt.provider and not attempt.payment_hash:
         draft = withdrawal_draft(attempt.request_id, turn.run.doc(unit).kind, at=turn.at, reason="no longer needed")
         turn.do(Publish(draft, attempt.provider.relays))
+
+
+def decline(turn: Turn, attempt: Attempt, bidders: Iterable[str]) -> None:
+    """Tell those who bid in vain, so that they need not wait for our money."""
+    for pubkey in bidders:
+        turn.do(Publish(declined_draft(attempt.request_id, pubkey, at=turn.at)))
 
 
 def _shown(unit: Unit | None) -> tuple[str, str, int]:

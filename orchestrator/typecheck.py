@@ -89,6 +89,8 @@ def _step_problems(doc: Document, needs: Mapping[str, frozenset[str]], name: str
     at, step = f"steps.{name}", doc.steps[name]
     if step.out.schema_ is not None and step.out.mime != "application/json":
         yield f"{at}.out.mime: must be application/json where a schema is given"
+    if step.ask == "open" and (step.p or step.buy > 1):
+        yield f"{at}.ask: open goes neither with `p` nor with `buy` above 1"
     if step.buy > 1 and step.pick == "first" and step.buy > step.tries:
         yield f"{at}.tries: must be at least buy ({step.buy})"
     yield from _people_problems(step, at)

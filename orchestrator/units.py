@@ -12,7 +12,7 @@ from orchestrator.judges import ranked, scored, yes
 from orchestrator.purchase import owed
 from orchestrator.recipe import Judge, stand_in
 from orchestrator.run import Artefact, Attempt, Run, State, Unit
-from orchestrator.turn import Turn, ask_effect, review, withdraw
+from orchestrator.turn import Turn, review, withdraw
 from orchestrator.values import Unresolved, as_text, parent_of, resolve
 
 ANSWER_SECONDS = 30  # a provider that says nothing at all for this long after an order is passed over
@@ -87,7 +87,7 @@ def _may_start(turn: Turn, unit: Unit) -> bool:
 def _start(turn: Turn, unit: Unit, *, last_resort: bool = False) -> None:
     number_ = len(unit.attempts) + 1
     turn.note_attempt("asked", unit, number_, last_resort=last_resort)
-    turn.do(ask_effect(turn.run, unit, number_, own_only=last_resort))
+    turn.ask(unit, number_, own_only=last_resort)
 
 
 def _last_resort(turn: Turn, unit: Unit) -> None:

@@ -21,8 +21,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from orchestrator import turn
+from orchestrator.recipe import Recipe
 from orchestrator.run import Entry, Phase, rebuild
-from tests.orchestrator.world import TIMMY, Provider, Timmy, World, crowd
+from tests.orchestrator.world import RECIPES, TIMMY, Provider, Timmy, World, crowd
 
 LIFE_SECONDS = 25
 PRICE = 200_000
@@ -36,6 +38,7 @@ MODES: dict[str, Callable[[], list[Provider]]] = {
     "fails": lambda: [p for p in crowd() if p.name != "video"] + [Provider("video", 5203, 10_000, "bad")],
     "prepaid": crowd,
     "sealed": crowd,
+    "open": crowd,
 }
 
 
@@ -52,6 +55,13 @@ class Points:
             os.kill(os.getpid(), signal.SIGKILL)
         if len(self.names) in self.kept:
             take_image(self.folder, self.images / str(len(self.names)))
+
+
+def calling() -> Recipe:
+    """The music video, its pictures called out to everybody."""
+    document = json.loads((RECIPES / "music-video.json").read_text())
+    next(step for step in document["steps"].values() if step["kind"] == 5100)["ask"] = "open"
+    return Recipe.parse(document)
 
 
 def take_image(folder: Path, image: Path) -> None:
@@ -93,9 +103,11 @@ def live(
 
 
 async def _life(folder: Path, mode: str, points: Points) -> None:
+    turn.CALL_SECONDS = 0.02
     timmy = Timmy(folder, MODES[mode](), hold=mode != "prepaid", point=points)
     async with timmy:
-        run_id = await timmy.sell(price_msat=PRICE, hedge=False, sealed=mode == "sealed")
+        recipe = calling() if mode == "open" else None
+        run_id = await timmy.sell(recipe, price_msat=PRICE, hedge=False, sealed=mode == "sealed")
         await timmy.until_over(run_id, LIFE_SECONDS)
 
 
@@ -128,7 +140,7 @@ def check(folder: Path, mode: str) -> list[str]:
     ).fetchall()
     if paid_jobs:
         wrong.append("an order was paid twice")
-    if mode in ("delivers", "locks", "prepaid", "sealed") and world.spent() != 70_000:
+    if mode in ("delivers", "locks", "prepaid", "sealed", "open") and world.spent() != 70_000:
         wrong.append(f"bought something twice: {world.spent()} msat instead of 70000")
     wrong += _journal(folder)
     world.db.close()

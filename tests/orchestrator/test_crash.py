@@ -32,7 +32,7 @@ def in_memory() -> str | None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["delivers", "locks", "struggles", "fails", "prepaid", "sealed"])
+@pytest.mark.parametrize("mode", ["delivers", "locks", "struggles", "fails", "prepaid", "sealed", "open"])
 def test_killed_anywhere_it_ends_in_one_delivery_or_one_refund(mode: str) -> None:
     """Two processes share the points; every one of them is met."""
     with tempfile.TemporaryDirectory(dir=in_memory()) as folder:

@@ -14,7 +14,7 @@ from market.job import JobRequest
 from market.sealed import bought_seal, open_file
 from nostr import nip44
 from nostr.event import Event
-from orchestrator import purchase, units
+from orchestrator import purchase, turn, units
 from orchestrator.effects import Cancel
 from orchestrator.journal import Limits
 from orchestrator.recipe import Recipe
@@ -111,6 +111,40 @@ async def test_a_picture_that_failed_is_no_clip_and_no_failure(tmp_path: Path) -
         assert [unit.state for unit in run.units_of("frame")] == ["failed", "accepted"]
         assert [unit.state for unit in run.units_of("clip")] == ["skipped", "accepted"]
         assert timmy.world.spent() == 4 * 10_000
+
+
+async def test_an_open_call_is_answered_by_many_and_paid_to_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn, "CALL_SECONDS", 0.05)
+    sellers = [
+        *crowd(),
+        Provider("cheap", 5100, 6_000),
+        Provider("dear", 5100, 14_000),
+        Provider("quiet", 5100, 1, "silent"),
+    ]
+    async with Timmy(tmp_path, sellers) as timmy:
+        run = await timmy.until_over(await timmy.sell(portraits(ask="open"), hedge=False))
+        assert run.phase is Phase.DELIVERED and won_by(run, "frame") == {"cheap"}
+        assert timmy.world.spent() == 2 * 10_000 + 2 * 6_000
+        for unit in run.units_of("frame"):
+            (attempt,) = unit.attempts
+            assert not timmy.world.order(attempt.request_id).providers
+            told = [e for e in timmy.world.about(attempt.request_id) if e.first("status") == "declined"]
+            assert {e.first("p") for e in told} == {p.key.public for p in sellers if p.name in ("image", "dear")}
+        assert rebuild(run.id, await timmy.journal.entries(run.id)) == run
+
+
+async def test_a_call_that_nobody_answers_goes_to_those_who_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn, "CALL_SECONDS", 0.05)
+    async with Timmy(tmp_path, crowd()) as timmy:
+        serve = timmy.world._serve
+        timmy.world._serve = lambda p, r: serve(p, r) if r.providers else None  # type: ignore[method-assign]
+        run = await timmy.until_over(await timmy.sell(portraits(ask="open"), hedge=False))
+        assert run.phase is Phase.DELIVERED and won_by(run, "frame") == {"image"}
+        assert all(attempt.uncalled for unit in run.units_of("frame") for attempt in unit.attempts)
 
 
 async def test_who_was_away_does_not_call_the_others_late(tmp_path: Path) -> None:

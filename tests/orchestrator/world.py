@@ -9,8 +9,8 @@ import hashlib
 import json
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -141,9 +141,10 @@ class World:
 
     def _react(self, event: Event) -> None:
         if 5000 <= event.kind <= 5999 and event.pubkey == TIMMY.public:
-            provider = self.providers.get(event.first("p") or "")
-            if provider is not None:
-                self._serve(provider, JobRequest.parse(event))
+            for provider in self.providers.values():
+                named = event.first("p")  # an open call names nobody
+                if named == provider.key.public or (named is None and provider.kind == event.kind):
+                    self._serve(provider, JobRequest.parse(event))
         elif self.buyer_pays and event.first("p") == BUYER.public and event.first("status") == "payment-required":
             self.pay(event.tagged("amount")[0][2], "buyer")
 
@@ -376,6 +377,10 @@ class WorldHands:
     async def offers(self, run: Run, ask: Ask) -> tuple[Candidate, ...]:
         found = [p for p in self.world.providers.values() if p.kind == ask.kind and (p.own or not ask.own_only)]
         return tuple(p.candidate() for p in sorted(found, key=lambda p: p.price_msat))
+
+    async def bids(self, run: Run, ask: Ask, prices: Mapping[str, int]) -> tuple[Candidate, ...]:
+        found = [replace(self.world.providers[pubkey].candidate(), price_msat=msat) for pubkey, msat in prices.items()]
+        return tuple(sorted(found, key=lambda candidate: candidate.price_msat))
 
     async def recall(self, request_id: str, relays: Sequence[str]) -> list[Event]:
         return self.world.about(request_id)
