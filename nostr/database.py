@@ -14,7 +14,8 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ import aiosqlite
 T = TypeVar("T")
 _GROUP = 512  # writes that share a commit at most
 _READERS = 2
+_PATIENCE = 10.0  # seconds to wait for another process's lock
 
 
 class DatabaseError(Exception):
@@ -213,20 +215,59 @@ def _settle_all(tasks: list[_Task]) -> None:
 
 def connect(path: Path) -> sqlite3.Connection:
     """A writing connection with this project's settings (WAL, FULL, foreign keys, rows by name)."""
-    conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE)
     conn.row_factory = sqlite3.Row
-    conn.execute("PRAGMA journal_mode=WAL")
+    _use_wal(conn)
     conn.execute("PRAGMA synchronous=FULL")
     conn.execute("PRAGMA foreign_keys=ON")
     return conn
 
 
+def _use_wal(conn: sqlite3.Connection) -> None:
+    """SQLite does not wait for its turn to change the journal mode, so we do: several processes may make the file."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            conn.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                conn.close()
+                raise
+            time.sleep(0.05)
+
+
 def migrate(conn: sqlite3.Connection, migrations: Sequence[str], path: Path) -> None:
-    """Apply what is missing, each step in one transaction with its version number."""
-    version = int(conn.execute("PRAGMA user_version").fetchone()[0])
-    if version > len(migrations):
-        raise DatabaseTooNew(
-            f"{path} has schema {version}, this program knows {len(migrations)}: upgrade the program or use a backup"
-        )
-    for number, script in enumerate(migrations[version:], start=version + 1):
-        conn.executescript(f"BEGIN IMMEDIATE;\n{script}\n;PRAGMA user_version={number};\nCOMMIT;")
+    """Apply what is missing, in one transaction: of several processes that open an old file one does it."""
+    if _version(conn) == len(migrations):
+        return
+    conn.execute("BEGIN IMMEDIATE")
+    try:
+        version = _version(conn)
+        if version > len(migrations):
+            raise DatabaseTooNew(
+                f"{path} has schema {version}, this program knows {len(migrations)}:"
+                " upgrade the program or use a backup"
+            )
+        for script in migrations[version:]:
+            for statement in _statements(script):
+                conn.execute(statement)
+        conn.execute(f"PRAGMA user_version={len(migrations)}")
+        conn.execute("COMMIT")
+    except BaseException:
+        conn.execute("ROLLBACK")
+        raise
+
+
+def _version(conn: sqlite3.Connection) -> int:
+    return int(conn.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, each whole: a trigger's body and a text may hold semicolons of their own."""
+    statement = ""
+    for piece in script.split(";"):
+        statement += piece + ";"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -48,6 +48,26 @@ async def test_migrations_run_once_and_never_backwards(tmp_path: Path) -> None:
         await Database.open(path, [SCHEMA])
 
 
+async def test_processes_that_make_a_file_at_once_make_it_once(tmp_path: Path) -> None:
+    steps = [SCHEMA, "INSERT INTO t VALUES (7);", "CREATE TRIGGER g BEFORE DELETE ON t BEGIN SELECT 1; SELECT 2; END;"]
+    code = f"""
+import asyncio, sys
+from nostr.database import Database
+
+async def main():
+    db = await Database.open(sys.argv[1], {steps!r})
+    await db.write(lambda conn: conn.execute("SELECT 1"))
+    await db.close()
+
+asyncio.run(main())
+print("fine")
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "x.db")]
+    crowd = [await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE) for _ in range(4)]
+    said = await asyncio.gather(*(process.communicate() for process in crowd))
+    assert [out for out, _ in said] == [b"fine\n"] * 4
+
+
 async def test_a_failing_migration_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.Error):
         await Database.open(tmp_path / "m.db", [SCHEMA, "CREATE TABLE u(x); INSERT INTO missing VALUES (1);"])
