@@ -13,7 +13,6 @@ from typing import Any
 import orjson
 
 from benchmarks.relay_peers import CACHE, REQUEST
-from nostr.event import Event
 from nostr.key import SecretKey
 
 AUTHORS = 500
@@ -47,22 +46,24 @@ def dataset(number: int, span: int = 86_400 * 30) -> list[bytes]:
     keys = [SecretKey(hashlib.sha256(f"bench {n}".encode()).digest()) for n in range(AUTHORS)]
     kinds = [kind for kind, weight in KINDS for _ in range(weight)]
     newest = day * 86_400 - 3600
-    made: list[Event] = []
+    made: list[tuple[str, str]] = []  # (id, author) of what later events may answer
+    lines: list[bytes] = []
     for n in range(number):
         kind = chance.choice(kinds)
         key = keys[min(int(chance.expovariate(6) * AUTHORS), AUTHORS - 1)]
         tags: list[list[str]] = []
         if made and kind != 5050 and chance.random() < 0.7:
-            target = made[max(0, len(made) - 1 - int(chance.expovariate(1 / 2000)))]
-            tags += [["e", target.id, "wss://relay.example"], ["p", target.pubkey]]
+            answered, author = made[max(0, len(made) - 1 - int(chance.expovariate(1 / 2000)))]
+            tags += [["e", answered, "wss://relay.example"], ["p", author]]
         elif chance.random() < 0.4:
             tags.append(["p", keys[min(int(chance.expovariate(8) * AUTHORS), AUTHORS - 1)].public])
         if kind in (1, 1111):
             tags += [["t", f"topic{min(int(chance.expovariate(10) * TOPICS), TOPICS - 1)}"]]
         content = "+" if kind == 7 else " ".join(chance.choices(words, k=int(chance.triangular(5, 80, 20))))
         at = newest - span + (span * n) // number
-        made.append(key.sign(kind=kind, content=content, tags=tags, created_at=at))
-    lines = [event.to_json() for event in made]
+        event = key.sign(kind=kind, content=content, tags=tags, created_at=at)
+        made.append((event.id, event.pubkey))
+        lines.append(event.to_json())
     CACHE.mkdir(parents=True, exist_ok=True)
     for old in CACHE.glob(f"events-{number}-*.jsonl"):
         old.unlink()

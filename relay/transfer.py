@@ -22,6 +22,7 @@ from relay.filters import Want
 from relay.settings import RelaySettings
 from relay.store import plan
 from relay.store.interface import Scope
+from relay.store.schema import short_hex
 
 IN_FLIGHT = 2048
 PAGE = 2000
@@ -63,7 +64,7 @@ def export(data: Path, out: IO[bytes], want: Want, *, after: str | None, progres
             conn.execute("BEGIN")
             last = 0
             if after is not None:
-                row = conn.execute("SELECT n FROM event WHERE id = ?", (bytes.fromhex(after),)).fetchone()
+                row = conn.execute("SELECT n FROM event WHERE id = ?", (short_hex(after),)).fetchone()
                 if row is None:
                     raise StoreError("the last line of the file is no event of this store: can't go on from it")
                 last = row[0]

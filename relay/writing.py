@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SPARE_CPUS = max(0, len(os.sched_getaffinity(0)) - 2)  # beside the event loop and the writer
 SLICE = 32  # signatures that are checked on the spot before the loop looks around
-BATCH = 256  # events that are worth a commit of their own while more of them wait
+BATCH = 128  # events that are worth a commit of their own while more of them wait
 CHUNK = 48
 REMEMBERED = 16_384
 FORGED_COST = 20.0  # tokens that a bad signature costs its address

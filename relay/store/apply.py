@@ -16,7 +16,7 @@ from nostr.event import is_addressable
 from relay.record import Record
 from relay.store.interface import Removed
 from relay.store.plan import keeps_one
-from relay.store.schema import tag_key, tag_keys
+from relay.store.schema import short, tag_key, tag_keys
 
 DELETION, VANISH = 5, 62
 DUPLICATE = "duplicate: already have this event"
@@ -70,7 +70,7 @@ class Applier:
         if kind not in (DELETION, VANISH) and not keeps_one(kind):
             return ""
         self._flush()
-        if self.conn.execute("SELECT 1 FROM event WHERE id = ?", (record.digest,)).fetchone():
+        if self.conn.execute("SELECT 1 FROM event WHERE id = ?", (short(record.digest),)).fetchone():
             return DUPLICATE
         if kind == DELETION:
             return self._delete(record)
@@ -106,8 +106,8 @@ class Applier:
         fresh, self._fresh = self._fresh, []
         if not fresh:
             return
-        rows = [(r.number, r.digest, r.author, r.created_at, r.kind, r.expires, r.raw) for r in fresh]
-        if self._insert("OR IGNORE INTO event(n, id, pubkey, created_at, kind, expires, raw)", rows) < len(rows):
+        rows = [(r.number, short(r.digest), short(r.author), r.created_at, r.kind, r.expires, r.raw) for r in fresh]
+        if self._insert("OR IGNORE INTO event(n, id, author, created_at, kind, expires, raw)", rows) < len(rows):
             span = (fresh[0].number, fresh[-1].number)
             stored = {row[0] for row in self.conn.execute("SELECT n FROM event WHERE n BETWEEN ? AND ?", span)}
             for record in fresh:
@@ -160,12 +160,12 @@ class Applier:
             if len(value) != 64 or not _HEX.issuperset(value):
                 continue
             ident = bytes.fromhex(value)
-            row = self.conn.execute("SELECT n, pubkey, kind, raw FROM event WHERE id = ?", (ident,)).fetchone()
+            row = self.conn.execute("SELECT n, kind, raw FROM event WHERE id = ?", (short(ident),)).fetchone()
             if row is not None:
-                number, owner, kind, raw = row
+                number, kind, event = row[0], row[1], orjson.loads(row[2])
                 if kind in (DELETION, VANISH):
                     continue
-                if owner != pubkey and not (kind in WRAPS and record.pubkey in _p_tags(orjson.loads(raw)["tags"])):
+                if event["pubkey"] != record.pubkey and not (kind in WRAPS and record.pubkey in _p_tags(event["tags"])):
                     continue
                 self.remove([number])
             self.conn.execute("INSERT OR IGNORE INTO deleted(id, pubkey) VALUES(?, ?)", (ident, pubkey))
@@ -199,7 +199,9 @@ class Applier:
         if "ALL_RELAYS" not in named and not any(host_of(url) in self.hosts() for url in named):
             return "invalid: this request to vanish names other relays"
         until = record.created_at
-        own = self.conn.execute("SELECT n FROM event WHERE pubkey = ? AND created_at <= ?", (pubkey, until)).fetchall()
+        own = self.conn.execute(
+            "SELECT n FROM event WHERE author = ? AND created_at <= ?", (short(pubkey), until)
+        ).fetchall()
         wraps = self.conn.execute(
             "SELECT event FROM tag WHERE key = ? AND created_at <= ? AND kind IN (1059, 21059)",
             (tag_key("p", record.pubkey), until),
@@ -216,10 +218,10 @@ class Applier:
     def remove(self, numbers: Sequence[int]) -> None:
         """Take events out of every table. Collected in the answer of the running `apply`."""
         for number in numbers:
-            row = self.conn.execute("SELECT pubkey, kind, created_at, raw FROM event WHERE n = ?", (number,)).fetchone()
+            row = self.conn.execute("SELECT kind, created_at, raw FROM event WHERE n = ?", (number,)).fetchone()
             if row is None:
                 continue
-            pubkey, kind, created_at, raw = row
+            kind, created_at, raw = row
             event = orjson.loads(raw)
             tags = event["tags"]
             self.conn.executemany(
@@ -230,7 +232,7 @@ class Applier:
                 d = next((tag[1] if len(tag) > 1 else "" for tag in tags if tag and tag[0] == "d"), "")
                 self.conn.execute(
                     "DELETE FROM latest WHERE pubkey = ? AND kind = ? AND d = ? AND event = ?",
-                    (pubkey, kind, d if is_addressable(kind) else "", number),
+                    (bytes.fromhex(event["pubkey"]), kind, d if is_addressable(kind) else "", number),
                 )
             if number <= self.indexed and kind in self.searchable:
                 self.conn.execute(

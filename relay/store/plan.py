@@ -14,7 +14,7 @@ from typing import Any
 from nostr.event import is_addressable, is_replaceable
 from relay.filters import Want
 from relay.store.interface import Row, Scope
-from relay.store.schema import tag_key
+from relay.store.schema import short_hex, tag_key
 
 UNION_AUTHORS = 8  # above it, fifty subselects cost more than one walk
 UNION_VALUES = 64
@@ -153,14 +153,14 @@ def _by_kinds(conn: Connection, want: Want, n: int, scope: Scope, now: int | Non
 def _by_authors(conn: Connection, want: Want, n: int, scope: Scope, now: int | None) -> list[Row]:
     """Few authors: their own ranges. Many: a bounded walk through time, then each author alone."""
     assert want.authors is not None
-    authors = [bytes.fromhex(author) for author in want.authors]
+    authors = [short_hex(author) for author in want.authors]
     where, params = conditions(want, scope, now, without=("authors", "kinds"))
     if want.kinds is not None:
         kinds = want.kinds
         if all(is_replaceable(kind) for kind in kinds) and len(authors) > 1:
             sql = (
                 f"SELECT e.created_at, e.raw FROM event e INDEXED BY event_author"
-                f"{_where([f'e.pubkey IN ({_marks(authors)})', f'e.kind IN ({_marks(kinds)})', *where])}"
+                f"{_where([f'e.author IN ({_marks(authors)})', f'e.kind IN ({_marks(kinds)})', *where])}"
                 " ORDER BY e.created_at DESC LIMIT ?"
             )
             return conn.execute(sql, (*authors, *kinds, *params, n)).fetchall()
@@ -175,7 +175,7 @@ def _by_authors(conn: Connection, want: Want, n: int, scope: Scope, now: int | N
     if size <= UNION_AUTHORS:
         part = (
             "SELECT e.created_at, e.raw FROM event e INDEXED BY event_author"
-            f"{_where(['e.pubkey = ?', 'e.kind = ?', *where])} ORDER BY e.created_at DESC LIMIT ?"
+            f"{_where(['e.author = ?', 'e.kind = ?', *where])} ORDER BY e.created_at DESC LIMIT ?"
         )
         return _union(conn, part, [(author, kind, *params, n) for author, kind in pairs], n)
     if len(authors) > UNION_AUTHORS or want.kinds is None or len(want.kinds) > UNION_AUTHORS:
@@ -195,7 +195,7 @@ def _walk(conn: Connection, want: Want, n: int, scope: Scope, now: int | None) -
         index = "event_time"
     where, params = conditions(want, scope, now, without=("range",))
     sql = (
-        f"SELECT e.created_at, e.raw FROM (SELECT w.n, w.id, w.pubkey, w.kind, w.created_at, w.expires, w.raw"
+        f"SELECT e.created_at, e.raw FROM (SELECT w.n, w.id, w.author, w.kind, w.created_at, w.expires, w.raw"
         f" FROM event w INDEXED BY {index}{_where(bounds)} ORDER BY w.created_at DESC LIMIT {WALK * n}) e"
         f"{_where(where)} LIMIT ?"
     )
@@ -203,12 +203,12 @@ def _walk(conn: Connection, want: Want, n: int, scope: Scope, now: int | None) -
 
 
 def _each_pair(
-    conn: Connection, pairs: Iterator[tuple[bytes, int]], want: Want, where: list[str], params: list[Any], n: int
+    conn: Connection, pairs: Iterator[tuple[str, int]], want: Want, where: list[str], params: list[Any], n: int
 ) -> list[Row]:
     """Merge the newest of each (author, kind); the floor rises as better ones are found."""
     sql = (
         "SELECT e.created_at, e.n FROM event e INDEXED BY event_author"
-        f"{_where(['e.pubkey = ?', 'e.kind = ?', 'e.created_at >= ?', *where])} ORDER BY e.created_at DESC LIMIT ?"
+        f"{_where(['e.author = ?', 'e.kind = ?', 'e.created_at >= ?', *where])} ORDER BY e.created_at DESC LIMIT ?"
     )
     best: list[tuple[int, int]] = []
     floor = want.since or 0
@@ -227,11 +227,11 @@ def _each_pair(
     return in_order(rows)
 
 
-def _kinds_of(conn: Connection, author: bytes) -> list[int]:
+def _kinds_of(conn: Connection, author: str) -> list[int]:
     """The kinds an author has used, one index seek each."""
     sql = (
-        "WITH RECURSIVE k(x) AS (SELECT min(kind) FROM event WHERE pubkey = ?1 UNION ALL"
-        " SELECT (SELECT min(kind) FROM event WHERE pubkey = ?1 AND kind > x) FROM k WHERE x IS NOT NULL)"
+        "WITH RECURSIVE k(x) AS (SELECT min(kind) FROM event WHERE author = ?1 UNION ALL"
+        " SELECT (SELECT min(kind) FROM event WHERE author = ?1 AND kind > x) FROM k WHERE x IS NOT NULL)"
         " SELECT x FROM k WHERE x IS NOT NULL"
     )
     return [row[0] for row in conn.execute(sql, (author,))]
@@ -301,10 +301,10 @@ def conditions(want: Want, scope: Scope, now: int | None, without: Sequence[str]
     params: list[Any] = []
     if want.ids is not None:
         where.append(f"e.id IN ({_marks(want.ids)})")
-        params += [bytes.fromhex(ident) for ident in want.ids]
+        params += [short_hex(ident) for ident in want.ids]
     if want.authors is not None and "authors" not in without:
-        where.append(f"e.pubkey IN ({_marks(want.authors)})")
-        params += [bytes.fromhex(author) for author in want.authors]
+        where.append(f"e.author IN ({_marks(want.authors)})")
+        params += [short_hex(author) for author in want.authors]
     if want.kinds is not None and "kinds" not in without:
         where.append(f"e.kind IN ({_marks(want.kinds)})")
         params += want.kinds
@@ -323,10 +323,10 @@ def conditions(want: Want, scope: Scope, now: int | None, without: Sequence[str]
         allowed = scope.condition
         if scope.viewers:
             allowed = (
-                f"(({allowed}) OR e.pubkey IN ({_marks(scope.viewers)}) OR EXISTS (SELECT 1 FROM tag v"
+                f"(({allowed}) OR e.author IN ({_marks(scope.viewers)}) OR EXISTS (SELECT 1 FROM tag v"
                 f" WHERE v.key IN ({_marks(scope.viewers)}) AND v.created_at = e.created_at AND v.event = e.n))"
             )
-            params += [bytes.fromhex(viewer) for viewer in scope.viewers]
+            params += [short_hex(viewer) for viewer in scope.viewers]
             params += [tag_key("p", viewer) for viewer in scope.viewers]
         where.append(allowed)
     if now is not None:

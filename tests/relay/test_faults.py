@@ -57,12 +57,12 @@ async def stored_ids(url: str, wanted: set[str]) -> set[str]:
 async def test_twenty_kills_under_load_lose_no_confirmed_event(tmp_path: Path, key: SecretKey) -> None:
     events = [
         key.sign(kind=1 if n % 5 else 30000, content=str(n), tags=[["d", str(n)], ["t", "x"]], created_at=NOW - n)
-        for n in range(20 * 250)
+        for n in range(20 * 500)
     ]
     confirmed: set[str] = set()
     for attempt in range(20):
         with forked_relay(tmp_path) as relay:
-            so_far, share = len(confirmed), events[attempt * 250 : attempt * 250 + 250]
+            so_far, share = len(confirmed), events[attempt * 500 : attempt * 500 + 500]
             async with aiohttp.ClientSession() as session, session.ws_connect(relay.url, max_msg_size=0) as ws:
                 pouring = asyncio.create_task(pour(Client(ws), share, confirmed))
                 while len(confirmed) - so_far <= attempt * 9 and not pouring.done():  # noqa: ASYNC110 - no later than that
