@@ -78,7 +78,7 @@ class Site:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for part in (self.scores, self.shelf, self.runs, self.purse, self.store):
+        for part in (self.scores, self.shelf, self.runs, self.purse, self.thumbs, self.store):
             await part.close()
 
     @property

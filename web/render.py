@@ -208,12 +208,15 @@ def coded(text: str) -> Markup:
 
 def safe_url(url: str) -> str:
     """The URL where it is plain http(s) or a path of ours, else `#`."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket that opens no IPv6 address
+        return "#"
     return url if parts.scheme in ("http", "https") or (url.startswith("/") and not url.startswith("//")) else "#"
 
 
 def host(url: str) -> str:
-    return urlsplit(url).netloc or url
+    return url.partition("://")[2].partition("/")[0] or url
 
 
 def middle(text: str) -> str:

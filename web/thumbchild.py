@@ -5,6 +5,7 @@ over time. Exit status 1 where nothing can be shown.
 """
 
 import io
+import os
 import resource
 import sys
 from pathlib import Path
@@ -33,6 +34,7 @@ def main() -> None:
 
 def _limit() -> None:
     """No more memory, time or files than decoding needs. After the imports, which need threads of their own."""
+    os.nice(10)  # a picture may wait for work that is paid for
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

@@ -10,7 +10,6 @@ import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -19,7 +18,7 @@ CHILD_SECONDS = 20
 AT_ONCE, MOST_WAITING = 2, 64
 MOST_BYTES = 256 << 20  # of a file that is looked at
 FAMILIES = ("image/", "video/", "audio/")
-NAMED = re.compile(r"/([0-9a-f]{64})(?:\.[A-Za-z0-9]{1,12})?$")
+NAMED = re.compile(r"/([0-9a-f]{64})(?:\.[A-Za-z0-9]{1,12})?(?=$|[?#])")
 EMPTY = bytes.fromhex(
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
 )  # a clear dot
@@ -33,19 +32,25 @@ class Thumbs:
         self._able = find_spec("PIL") is not None and find_spec("av") is not None
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._making: dict[str, asyncio.Task[None]] = {}
+        self._tired: set[str] = set()
 
     def own(self, url: str) -> str:
         """The path of a file on this node, whatever name its address has for us: the hash says which. "" for others."""
-        found = NAMED.search(urlsplit(url).path)
-        return f"/{found.group(0)[1:]}" if found and self._file(found.group(1)).exists() else ""
+        found = NAMED.search(url)
+        return found.group(0) if found and self._file(found.group(1)).exists() else ""
 
     def url(self, url: str, mime: str) -> str:
-        """ "" where there is nothing to show."""
+        """Empty where there is nothing to show."""
         path = self.own(url) if self._able and mime.startswith(FAMILIES) else ""
         if not path:
             return ""
         self._begin(path[1:65])  # the browser will ask in a moment
         return f"/thumb/{path[1:65]}.webp"
+
+    async def close(self) -> None:
+        for task in (waiting := list(self._making.values())):
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
     def _file(self, sha256: str) -> Path:
         return self._blobs / sha256[:2] / sha256
@@ -74,23 +79,27 @@ class Thumbs:
         if sha256 not in self._making:
             if not self._able or place.exists() or not source.exists() or source.stat().st_size > MOST_BYTES:
                 return None
-            if len(self._making) >= MOST_WAITING:
+            if len(self._making) >= MOST_WAITING or sha256 in self._tired:
                 return None
             self._making[sha256] = task = asyncio.create_task(self._make(source, place))
             task.add_done_callback(lambda _: self._making.pop(sha256, None))
         return self._making[sha256]
 
     async def _make(self, source: Path, place: Path) -> None:
-        """An empty file is kept for what can't be shown, so that it is not tried again."""
+        """An empty file is kept for what can't be shown. What only took too long is tried again after a restart."""
         self._cache.mkdir(parents=True, exist_ok=True)
         async with self._turns:
             made = await _run_child(source)
+        if made is None:
+            self._tired.add(place.name)
+            return
         fresh = place.with_suffix(".new")
         fresh.write_bytes(made)
         fresh.replace(place)
 
 
-async def _run_child(source: Path) -> bytes:
+async def _run_child(source: Path) -> bytes | None:
+    """The picture; b"" where the child says that there is none, None where it did not get that far."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(part for part in sys.path if part)
     child = await asyncio.create_subprocess_exec(
@@ -102,9 +111,9 @@ async def _run_child(source: Path) -> bytes:
         async with asyncio.timeout(CHILD_SECONDS):
             made, _ = await child.communicate()
     except TimeoutError:
-        return b""
+        return None
     finally:
         if child.returncode is None:
             child.kill()
             await child.wait()
-    return made if child.returncode == 0 else b""
+    return made if child.returncode == 0 else b"" if child.returncode == 1 else None

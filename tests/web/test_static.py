@@ -40,7 +40,15 @@ def test_the_policy_lets_no_foreign_script_run() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["javascript:alert(1)", "data:text/html,x", "//evil.example/x", " javascript:alert(1)", "vbscript:x", "blob:x"],
+    [
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "//evil.example/x",
+        " javascript:alert(1)",
+        "vbscript:x",
+        "blob:x",
+        "http://[x",
+    ],
 )
 def test_only_plain_addresses_become_links(url: str) -> None:
     assert safe_url(url) == "#"

@@ -56,6 +56,10 @@ async function deliver(me, task, data) {
   if (!blob && !text.trim()) throw new Error("Attach a file or write the answer.");
   const price = Math.round(Number(data.get("price") || 0) * 1000);
   const given = String(data.get("invoice") || "").trim();
+  if (price && !given && !connected() && tag(task, "chain") !== undefined)
+    throw new Error(
+      "This buyer is a program: it pays an invoice, and nothing else. Connect a wallet above, paste an invoice over your pay, or set the pay to 0 if you give it away.",
+    );
   const invoice = !given && price && connected() ? await makeInvoice(price, param(task, "title") ?? "Work") : given;
   const files = blob
     ? [

@@ -22,7 +22,7 @@ export async function copy(text, button) {
 }
 
 /** Only plain web addresses become links or media sources. */
-export const safeUrl = (url) => (/^https?:\/\//i.test(url ?? "") ? url : null);
+export const safeUrl = (url) => (/^https?:\/\//i.test(url ?? "") && URL.canParse(url) ? url : null);
 
 const NAMED = /\/[0-9a-f]{64}(\.[A-Za-z0-9]{1,12})?$/;
 
