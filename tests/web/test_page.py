@@ -245,10 +245,13 @@ def attack(words: str) -> tuple[SecretKey, list[Any], str]:
     named = [["e", asked.id], ["p", key.public]]
     steps = [["step", words, "0", words, words, "1", "0.5"], ["step", "song", "0", "accepted", key.public, words]]
     told = key.sign(kind=7000, content=words, tags=[*named, ["status", "processing", words], *steps])
-    bad = ["imeta", "url javascript:window.hacked=1", "m image/png", f"alt {words}"]
-    far = ["imeta", f"url https://evil.example/{words[:40]}.svg", "m image/svg+xml"]
-    given = key.sign(kind=6100, content="javascript:window.hacked=1",
-                     tags=[*named, bad, far, ["imeta", "url http://[x/a.png", "m image/png"], ["request", asked.to_json().decode()]])  # fmt: skip
+    files = [
+        ["imeta", "url javascript:window.hacked=1", "m image/png", f"alt {words}"],
+        ["imeta", f"url https://evil.example/{words[:40]}.svg", "m image/svg+xml"],
+        ["imeta", "url http://[x/a.png", "m image/png"],
+    ]
+    copy = ["request", asked.to_json().decode()]
+    given = key.sign(kind=6100, content="javascript:window.hacked=1", tags=[*named, *files, copy])
     review = key.sign(kind=31117, content=words, tags=[["d", asked.id], ["p", key.public], ["rating", "5"]])
     report = key.sign(kind=1984, content=words, tags=[["p", key.public, words], ["e", asked.id, words]])
     task = key.sign(kind=5820, tags=[["i", words, "text"], ["i", words, "url"], ["param", "title", words]])
