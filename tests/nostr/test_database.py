@@ -55,17 +55,23 @@ import asyncio, sys
 from nostr.database import Database
 
 async def main():
-    db = await Database.open(sys.argv[1], {steps!r})
-    await db.write(lambda conn: conn.execute("SELECT 1"))
-    await db.close()
+    for n in range(10):
+        sys.stdin.readline()
+        db = await Database.open(f"{{sys.argv[1]}}/{{n}}.db", {steps!r})
+        await db.write(lambda conn: conn.execute("SELECT 1"))
+        await db.close()
+        print("fine", flush=True)
 
 asyncio.run(main())
-print("fine")
 """
-    command = [sys.executable, "-c", code, str(tmp_path / "x.db")]
-    crowd = [await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE) for _ in range(4)]
-    said = await asyncio.gather(*(process.communicate() for process in crowd))
-    assert [out for out, _ in said] == [b"fine\n"] * 4
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    pipe = asyncio.subprocess.PIPE
+    crowd = [await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe) for _ in range(4)]
+    for _ in range(10):
+        for process in crowd:
+            process.stdin.write(b"go\n")
+        assert {await process.stdout.readline() for process in crowd} == {b"fine\n"}
+    assert [await process.wait() for process in crowd] == [0] * 4
 
 
 async def test_a_failing_migration_changes_nothing(tmp_path: Path) -> None:
