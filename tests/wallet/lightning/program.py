@@ -49,6 +49,8 @@ def electrum() -> str:
 
 
 def _newest() -> Path:
+    if shutil.which("apt-get") is None or not KEYRING.exists():
+        raise Unavailable("this is no Debian")
     # The Python binding of libsecp256k1 would be compiled otherwise; Debian's own library does.
     try:
         python = environments.python(*NEEDS, environ={"ELECTRUM_ECC_DONT_COMPILE": "1"})
@@ -70,8 +72,6 @@ def _newest() -> Path:
 
 def _unpack(folder: Path) -> None:
     """The packages from the machine's own mirror, through lists of our own."""
-    if shutil.which("apt-get") is None or not KEYRING.exists():
-        raise Unavailable("this is no Debian")
     listed = _run(["apt-get", "indextargets", "--format", "$(ORIGIN) $(COMPONENT) $(REPO_URI)"], folder)
     mirrors = [line.split()[2] for line in listed.splitlines() if line.startswith("Debian main ")]
     if not mirrors:
