@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
-from node.errors import Complaint, UsageComplaint
+from node.errors import Complaint, Unavailable, UsageComplaint
 
 
 class Entry(NamedTuple):
@@ -106,6 +106,8 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("TIMMY_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            error = Unavailable("another program listens on this port: stop it, or choose another with --port N")
         sys.stderr.write(f"timmy: {explain(error)}\n")
         sys.exit(error.exit_code if isinstance(error, Complaint) else 1)
     sys.exit(code if isinstance(code, int) else 0)
@@ -123,8 +125,6 @@ def explain(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, Complaint):
         return text
-    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-        return "another program listens on this port already: stop it, or choose another with --port N"
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror}: {error.filename}"
     return f"{text} ({type(error).__name__}; --debug shows more)"

@@ -19,11 +19,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from node.errors import Unavailable
+from node.errors import Unavailable, UsageComplaint
 
 log = logging.getLogger("node")
 
 FIRST_DELAY, LAST_DELAY = 0.5, 30.0  # seconds between restarts
+TRIES = 3  # starts of a part that has never been ready
+HOPELESS = (UsageComplaint.exit_code, Unavailable.exit_code)  # exit codes that a second try does not change
 STEADY = 60.0  # a part that ran this long starts again without delay
 GRACES = (4.5, 6.0, 9.5)  # seconds since the stop began until SIGKILL: those on top, the wallet, the relay
 
@@ -112,15 +114,17 @@ class Supervisor:
         return {name: item.process.pid for name, item in self._parts.items() if item.process is not None}
 
     async def _keep(self, running: Running) -> None:
-        """Run the part again and again until the supervisor stops or it fails before its first ready line."""
+        """Run the part again and again until the supervisor stops, or it does not even get ready once."""
         delay = FIRST_DELAY
+        tries = 0
         while not self._stopping.is_set():
+            tries += 1
             running.started = time.monotonic()
             running.state = "starting"
             code = await self._run_once(running)
             if self._stopping.is_set():
                 return
-            if not running.ready.is_set():
+            if not running.ready.is_set() and (code in HOPELESS or tries == TRIES):
                 running.state = "failed"
                 self._write_status()
                 return

@@ -45,9 +45,22 @@ async def test_a_killed_part_comes_back(supervisor: Supervisor, tmp_path: Path) 
     await supervisor.stop()
 
 
-async def test_a_part_that_cannot_start_says_why(supervisor: Supervisor) -> None:
+@pytest.mark.parametrize(("code", "tries"), [(3, 1), (1, 3)])
+async def test_a_part_that_cannot_start_says_why(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, tries: int
+) -> None:
+    """What it says it lacks (exit code 3) it lacks a second later too; another fault may pass."""
+    monkeypatch.setattr("node.supervisor.FIRST_DELAY", 0.05)
     with pytest.raises(PartFailed, match="no such engine"):
-        await supervisor.start(part("bad", "import sys; sys.exit('no such engine')"))
+        await supervisor.start(part("bad", f"import sys; print('no such engine', file=sys.stderr); sys.exit({code})"))
+    assert (tmp_path / "logs" / "bad.log").read_text().count("no such engine") == tries
+    await supervisor.stop()
+
+
+async def test_a_part_that_stumbles_at_its_first_start_gets_another(supervisor: Supervisor, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    stumble = f"import pathlib, sys; p = pathlib.Path({str(mark)!r})\nif not p.exists(): p.touch(); sys.exit(1)\n{GOOD}"
+    assert await supervisor.start(part("good", stumble)) == "good ready"
     await supervisor.stop()
 
 
