@@ -141,7 +141,8 @@ class BuyView:
 
     def _label(self, name: str, idx: str) -> str:
         many = sum(other == name for other, _ in self._steps) > 1
-        return f"{name} {int(idx) + 1}" if many and idx.isdigit() else name
+        step, _, judges = name.partition("~")  # whoever judges the step
+        return f"judge {step}" if judges else f"{name} {int(idx) + 1}" if many and idx.isdigit() else name
 
     def _name(self, provider: str) -> str:
         if len(provider) != 64:

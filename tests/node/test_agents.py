@@ -150,10 +150,13 @@ async def test_a_mixed_crew_makes_a_film(node: Node) -> None:
         assert len(words[0]) > 100 and words[1].startswith("Make it clear")
         await asyncio.to_thread(node.timmy, "inbox", "claim", edit["id"][:8], "--as", "ann")
         await asyncio.to_thread(node.timmy, "inbox", "deliver", edit["id"][:8], STORY, "--as", "ann")
-        cover = await asyncio.to_thread(until, lambda: _task(node, "Which picture"), 90)
-        assert [item["mime"] for item in cover["inputs"]] == ["image/png", "image/png"]
-        await asyncio.to_thread(node.timmy, "inbox", "deliver", cover["id"][:8], "2 1 more light", "--as", "ben")
-        over = await producer.until_over(job)
+        cover = None
+        while not (over := await producer("job_status", job_id=job, wait=3))["over"]:
+            if cover is None and (cover := await asyncio.to_thread(_task, node, "Which picture")):
+                assert [item["mime"] for item in cover["inputs"]] == ["image/png", "image/png"]
+                await asyncio.to_thread(
+                    node.timmy, "inbox", "deliver", cover["id"][:8], "2 1 more light", "--as", "ben"
+                )
         assert over["delivered"], over
         shown = await producer("get_result", job_id=job)
         assert shown["mime"] == "video/mp4" and _size(shown["path"]) > 10_000
@@ -161,9 +164,11 @@ async def test_a_mixed_crew_makes_a_film(node: Node) -> None:
         audit = await producer("audit", job_id=job)
         assert audit["ok"] and audit["red"] == 0 and audit["green"] > 80, audit
     steps = json.loads(node.timmy("audit", shown["receipt"], "--json"))["lines"]
-    assert {"edited[0]", "cover~0[0]", "voice[0]", "film[0]"} <= {line["step"] for line in steps}
-    first_choice = next(line for line in steps if line["step"] == "cover[0]" and line["what"] == "gate judge")
-    assert first_choice["verdict"] == "green"
+    names = {line["step"] for line in steps}
+    assert {"edited[0]", "voice[0]", "film[0]"} <= names
+    assert ("cover~0[0]" in names) == (cover is not None)  # on a slow box a single cover may have come in time
+    choice = next(line for line in steps if line["step"] == "cover[0]" and line["what"] == "gate judge")
+    assert choice["verdict"] == "green"
 
 
 def test_a_crew_in_one_file_sells_what_it_hires(node: Node, tmp_path: Path) -> None:
