@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Iterable
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from dvms.boxlock import BoxLock
@@ -33,6 +34,8 @@ TELL_PLACE_EVERY: Final = 15
 TIDY_EVERY: Final = 60
 AT_ONCE: Final = 64  # events being taken in
 TRUST_EVERY: Final = 3600
+HEAR_AGAIN: Final = (1, 5, 15, 60)  # seconds until an event is taken in again, where the disk was full
+FULL_DISK: Final = 5  # seconds
 _RESUMED_AT_ONCE: Final = 8
 
 
@@ -54,11 +57,10 @@ class Shift:
         await self._resume()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(parts.cashier.run())
                 group.create_task(self._listen())
-                group.create_task(self._serve_heavy() if parts.service.heavy else self._serve_light())
-                group.create_task(self._tick())
-                group.create_task(self._keep_leases())
+                serve = self._serve_heavy if parts.service.heavy else self._serve_light
+                for loop in (parts.cashier.run, serve, self._tick, self._keep_leases):
+                    group.create_task(_patiently(loop))
                 if self._trusted:
                     group.create_task(self._refresh_trust())
         finally:
@@ -128,6 +130,17 @@ class Shift:
             task.add_done_callback(lambda _: self._hearing.release())
 
     async def _hear(self, event: Event) -> None:
+        """Take one event in; where the disk is full for a while, once there is room again."""
+        for wait in HEAR_AGAIN:
+            try:
+                await self._take(event)
+                return
+            except sqlite3.Error as error:
+                log.error("%s of kind %d is not taken in yet: %s", event.id[:8], event.kind, error)
+            await asyncio.sleep(wait)
+        await self._take(event)
+
+    async def _take(self, event: Event) -> None:
         worker = self._worker
         if event.kind in worker.parts.service.kinds:
             await worker.hear(event)
@@ -164,7 +177,7 @@ class Shift:
             try:
                 for sale in await jobs.claim(self._owner, clock(), LEASE):
                     self._places.pop(sale.id, None)
-                    await worker.work(sale)
+                    await self._do(sale)
             finally:
                 ticket.release()
 
@@ -188,9 +201,25 @@ class Shift:
             for sale in claimed:
                 await slots.acquire()
                 busy += 1
-                self._spawn(worker.work(sale)).add_done_callback(done)
+                self._spawn(self._do(sale)).add_done_callback(done)
             if not claimed:
                 await worker.queue_news.wait()
+
+    async def _do(self, sale: Sale) -> None:
+        """One claimed job. Where its end can't be written down, it goes back into the queue as soon as that can be."""
+        try:
+            await self._worker.work(sale)
+            return
+        except sqlite3.Error as error:
+            log.error("job %s can't be ended: %s", sale.id[:8], error)
+
+        async def put_back() -> None:
+            await self._worker.parts.jobs.move(
+                sale.id, (State.RUNNING,), State.PAID, owner=None, lease_until=None, due_at=sale.due_at
+            )
+
+        await _patiently(put_back, once=True)
+        self._worker.queue_news.set()
 
     def _on_place(self, ahead: int) -> None:
         self._spawn(self._tell_places(ahead))
@@ -325,6 +354,18 @@ class Shift:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a task failed", exc_info=error)
+
+
+async def _patiently(work: Callable[[], Awaitable[None]], *, once: bool = False) -> None:
+    """Run a loop, or one thing until it is done; where the jobs' file can't be written, again a little later."""
+    while True:
+        try:
+            await work()
+            if once:
+                return
+        except* sqlite3.Error as errors:
+            log.error("the jobs' file can't be written: %s", errors.exceptions[0])
+        await asyncio.sleep(FULL_DISK)
 
 
 def _later(at: int | None, now: int) -> int | None:
