@@ -6,7 +6,8 @@ against four rules: the mean of all ratings, an additive score without bound, a 
 reviews equal, and ours (market/reputation.py; `tests/market/test_reputation_twin.py` holds the vectorised form below
 to the product's own code).
 
-    python benchmarks/reputation.py [--small] [--seeds N] [--rules ours,mean] [--attacks none,stuffing] [--json FILE]
+    python benchmarks/reputation.py [--small] [--seeds N] [--first N] [--rules ours,mean] [--attacks none,stuffing]
+                                    [--json FILE]
 
 Needs numpy. The full table takes some ten minutes on one core, `--small` about fifteen seconds.
 """
@@ -385,13 +386,13 @@ def simulate(rule: Rule, attack: Attack, size: Size = Size(), seed: int = 1) -> 
     return Outcome(float(success), float(to_bad), float(share), world.cost, world.revenue)
 
 
-def table(rules: list[str], attacks: list[Attack], size: Size, seeds: int) -> list[dict[str, object]]:
+def table(rules: list[str], attacks: list[Attack], size: Size, seeds: range) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     print(f"{'attack':<36}{'rule':<12}{'success':>8}{'to bad':>8}{'newcomers':>10}{'cost':>11}{'revenue':>10}{'s':>6}")
     for attack in attacks:
         for name in rules:
             began = time.perf_counter()
-            runs = [simulate(RULES[name], attack, size, seed) for seed in range(1, seeds + 1)]
+            runs = [simulate(RULES[name], attack, size, seed) for seed in seeds]
             mean = Outcome(*(float(np.mean([asdict(run)[field] for run in runs])) for field in asdict(runs[0])))
             took = time.perf_counter() - began
             print(
@@ -412,6 +413,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="a market of a few hundred agents, as in the tests")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--first", type=int, default=1, help="the first seed: others than 1 and 2 are fresh ones")
     parser.add_argument("--rules", default="mean,additive,beta,ours")
     parser.add_argument("--attacks", default="", help="only attacks whose name begins with one of these words")
     parser.add_argument("--json", type=Path, help="write the table to this file as well")
@@ -419,7 +421,8 @@ def main() -> None:
     wanted = [a for a in ATTACKS if not options.attacks or a.name.startswith(tuple(options.attacks.split(",")))]
     if options.small:
         wanted = [shrink(attack) for attack in wanted]
-    rows = table(options.rules.split(","), wanted, SMALL if options.small else Size(), options.seeds)
+    seeds = range(options.first, options.first + options.seeds)
+    rows = table(options.rules.split(","), wanted, SMALL if options.small else Size(), seeds)
     if options.json is not None:
         options.json.write_text(json.dumps(rows, indent=1))
 

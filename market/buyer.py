@@ -319,7 +319,22 @@ class Buyer:
             until = until if until is not None else loop.time() + OFFER_SECONDS
         chosen = (choose or _cheapest)(list(offers.values()))
         run.order = run.order.pin(chosen.provider)
+        if run.order.request.providers == frozenset():
+            await self._decline(run, offers.keys() - {chosen.provider})
         return chosen
+
+    async def _decline(self, run: Run, bidders: Collection[str]) -> None:
+        """Tell those who bid for an open order in vain, so that they need not wait for our money."""
+        words, now = "another offer was taken", self.clock()
+        events = [
+            self.key.sign(
+                kind=FEEDBACK, content=words, created_at=now,
+                tags=[["e", run.order.id], ["p", bidder], ["status", "declined", words]],
+            )
+            for bidder in bidders
+        ]  # fmt: skip
+        await self.db.write(lambda conn: [Outbox.put(conn, event, run.relays) for event in events])
+        self._outbox.wake()
 
     async def _offer(self, run: Run, event: Event) -> Answer | None:
         if event.kind != FEEDBACK:
@@ -416,7 +431,7 @@ class Buyer:
             run.locked = True
             run.news.put_nowait(paid)
 
-        deadline = run.order.deadline
+        deadline, run.bill = run.order.deadline, bill
         run.paid = await self._payer.until_known(run.order.id, bill, deadline, look_first=look_first, on_pending=locked)
         run.news.put_nowait(run.paid)
 
@@ -449,7 +464,10 @@ class Buyer:
         return await self._payer.claim_refund(self.key, run.order.id, feedback, send)
 
     async def _settle(self, run: Run, seconds: float) -> None:
-        """Wait a moment for the payment's last word."""
+        """Wait a moment for the payment's last word. Money that was locked is looked at now, not in its turn."""
+        if run.locked and run.bill is not None and run.paying is not None and not run.paying.done():
+            run.paying.cancel()
+            run.paying = asyncio.create_task(self._pay_on(run, run.bill, look_first=True))
         if run.paying is not None:
             await asyncio.wait([run.paying], timeout=seconds)
 

@@ -48,6 +48,7 @@ class Run:
     lightning: str = ""
     news: asyncio.Queue[Event | PayResult | None] = field(default_factory=asyncio.Queue)
     paying: asyncio.Task[None] | None = None
+    bill: Bill | None = None  # what is being paid
     paid: PayResult | None = None
     locked: bool = False  # the payment was pending: money is held, not yet taken
     cancelled: bool = False

@@ -299,7 +299,7 @@ async def _buy(
                 err.print("interrupted: `timmy jobs --resume` goes on with it, and pays nothing twice")
                 raise
         if not quiet:
-            receipt_of(bought, save, view.costs())
+            receipt_of(bought, save, view.costs(), view.name(bought.provider or ""))
         return bought
 
 

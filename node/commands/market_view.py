@@ -133,7 +133,7 @@ class BuyView:
         state, provider, msat, fraction = self._steps[name, idx]
         line = Text(self._label(name, idx).ljust(12))
         line.append(f"{state:<10}", _STEP_COLOURS.get(state, "blue"))
-        line.append(f"{self._name(provider):<24}", "dim")
+        line.append(f"{self.name(provider):<24}", "dim")
         line.append(f"{show(msat):>10}" if msat else " " * 10, "cyan")
         if 0 < fraction < 1:
             line.append(f"  {fraction:4.0%}")
@@ -144,7 +144,8 @@ class BuyView:
         step, _, judges = name.partition("~")  # whoever judges the step
         return f"judge {step}" if judges else f"{name} {int(idx) + 1}" if many and idx.isdigit() else name
 
-    def _name(self, provider: str) -> str:
+    def name(self, provider: str) -> str:
+        """What a seller calls itself in the directory; its key where it is not there."""
         if len(provider) != 64:
             return ""
         known = [offer.name for offer in self._directory.offers() if offer.provider == provider and offer.name]
@@ -153,13 +154,13 @@ class BuyView:
     def costs(self) -> list[tuple[str, str, int]]:
         """(step, seller, msat) of every step that a composite told of and paid for."""
         return [
-            (self._label(name, idx), self._name(provider), msat)
+            (self._label(name, idx), self.name(provider), msat)
             for (name, idx), (_, provider, msat, _) in sorted(self._steps.items())
             if msat
         ]
 
 
-def receipt_of(bought: Purchase, saved: Path | None, steps: list[tuple[str, str, int]]) -> None:
+def receipt_of(bought: Purchase, saved: Path | None, steps: list[tuple[str, str, int]], seller: str) -> None:
     """What is said at the end: the answer or the file, what it cost, the receipt's id."""
     result = bought.result
     if result is not None and bought.path is None and saved is None:
@@ -174,7 +175,7 @@ def receipt_of(bought: Purchase, saved: Path | None, steps: list[tuple[str, str,
     for name, seller, msat in steps:
         table.add_row(f"[dim]{escape(name)}[/]", f"[dim]{show(msat, '').strip()}[/]", f"[dim]{escape(seller)}[/]")
     if payment is not None:
-        table.add_row("price", show(payment.amount_msat, "").strip(), nip19.npub(payment.bill.pubkey)[:14])
+        table.add_row("price", show(payment.amount_msat, "").strip(), escape(seller))
         if payment.fee_msat:
             table.add_row("routing fee", show(payment.fee_msat, "").strip(), "")
         if payment.state != "settled":

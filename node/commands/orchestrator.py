@@ -75,7 +75,8 @@ def books(
         )  # fmt: skip
     out.print(table)
     out.print(
-        f"{totals['runs']} runs, {totals['delivered'] or 0} delivered, {totals['refunded'] or 0} refunded: "
+        f"{totals['runs']} run{'' if totals['runs'] == 1 else 's'}, {totals['delivered'] or 0} delivered, "
+        f"{totals['refunded'] or 0} refunded: "
         f"took {show(totals['taken_msat'])}, spent {show(totals['spent_msat'])}, "
         f"margin {show(totals['taken_msat'] - totals['spent_msat'])}"
     )

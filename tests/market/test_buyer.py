@@ -17,6 +17,7 @@ from market.purchases import Purchase, State
 from market.review import review_of
 from nostr.clock import system_clock
 from nostr.database import Database
+from nostr.filter import Filter
 from nostr.key import SecretKey
 from nostr.pool import Pool
 from tests.fakes import FakeBank, FakeWallet
@@ -265,6 +266,9 @@ async def test_open_order_takes_the_cheapest_offer(market: Market, monkeypatch: 
         bought = await buyer.buy(order)
     assert bought.provider == cheap.pubkey != dear.pubkey
     assert market.spent == 3_000
+    async with Pool([market.relay.url]) as pool:
+        said = await pool.fetch(Filter(kinds=[7000], authors=[market.key.public]))
+    assert [(event.first("status"), event.first("p")) for event in said] == [("declined", dear.pubkey)]
 
 
 @pytest.mark.parametrize(
