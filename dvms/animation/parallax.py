@@ -141,14 +141,15 @@ class Parallax:
 
     @property
     def focus(self) -> tuple[float, float] | None:
-        """Where to look, in shares of the frame: the head of the first figure."""
+        """Where to look, in shares of the frame: the head of the first figure, the middle of the first group."""
         c = self.canvas
         figures = [layer for layer in self.scene.layers if layer.name.startswith("sub")]
-        figure = min(figures, key=lambda layer: layer.name, default=None)
-        if figure is None:
+        if not figures:
             return None
-        x = (figure.x + figure.image.width / 2 - c.pad) / c.width
-        y = (figure.y + figure.image.height * 0.40 - c.pad) / c.height
+        first = min(layer.name.partition(".")[0] for layer in figures)
+        group = [layer for layer in figures if layer.name.partition(".")[0] == first]
+        x = (sum(layer.x + layer.image.width / 2 for layer in group) / len(group) - c.pad) / c.width
+        y = (sum(layer.y + layer.image.height * 0.40 for layer in group) / len(group) - c.pad) / c.height
         return round(min(max(x, 0.0), 1.0), 3), round(min(max(y, 0.0), 1.0), 3)
 
     def _life(self, plate: _Plate, t: float) -> tuple[float, float, float]:
@@ -248,6 +249,8 @@ def _wide(frame: Image.Image, plate: _Plate, box: tuple[float, float, float, flo
 
 
 def _is_alive(layer: Layer) -> bool:
+    if layer.name.startswith("shadow") and not layer.motion.startswith("go"):
+        return False
     return layer.name.split()[-1].startswith("sub") or layer.name in ("planet", "shape")
 
 

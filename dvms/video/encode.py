@@ -19,7 +19,7 @@ AUDIO_CHUNK = 1024
 # x264 settings: a clip that will be cut again keeps a little more. Without `cpu-independent` its fast paths round in
 # ways that differ between processors, and now and then between two runs on one: the same job gave other bytes.
 SAME_EVERYWHERE = {"x264-params": "cpu-independent=1"}
-DRAFT = {"preset": "veryfast", "crf": "19", **SAME_EVERYWHERE}
+DRAFT = {"preset": "superfast", "crf": "20", **SAME_EVERYWHERE}
 FINAL = {"preset": "veryfast", "crf": "21", **SAME_EVERYWHERE}
 
 

@@ -107,13 +107,18 @@ class _Clay:
         self.x, self.y = xx / 2, yy / 2
 
     def blob(self, x: float, y: float, rx: float, ry: float, colour: np.ndarray, power: float = 2.0) -> None:
-        u, v = (self.x - x) / rx, (self.y - y) / ry
+        part = (  # what the ellipsoid covers
+            slice(max(0, int((y - ry - 2) * 2)), int((y + ry + 2) * 2)),
+            slice(max(0, int((x - rx - 2) * 2)), int((x + rx + 2) * 2)),
+        )
+        sheet = self.sheet[part]
+        u, v = (self.x[part] - x) / rx, (self.y[part] - y) / ry
         d = np.abs(u) ** power + np.abs(v) ** power
         alpha = np.clip((1 - d) * min(rx, ry) * 0.8, 0, 1)[..., None]
         light = np.clip(1.12 - 0.30 * ((u + 0.35) ** 2 + (v + 0.45) ** 2), 0.58, 1.14)[..., None]
         gloss = np.exp(-((u + 0.38) ** 2 + (v + 0.48) ** 2) * 9)[..., None] * 0.16
-        self.sheet[..., :3] = self.sheet[..., :3] * (1 - alpha) + np.clip(colour * light + gloss, 0, 1) * alpha
-        self.sheet[..., 3:] = 1 - (1 - self.sheet[..., 3:]) * (1 - alpha)
+        sheet[..., :3] = sheet[..., :3] * (1 - alpha) + np.clip(colour * light + gloss, 0, 1) * alpha
+        sheet[..., 3:] = 1 - (1 - sheet[..., 3:]) * (1 - alpha)
 
     def image(self) -> Image.Image:
         big = Image.fromarray((np.clip(self.sheet, 0, 1) * 255).astype(np.uint8))
