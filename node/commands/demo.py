@@ -26,6 +26,7 @@ from web.session import new_link
 
 PARTS = ["relay", "wallet", "text", "image", "music", "animation", "video", "orchestrator"]
 RECIPE = "music-video"
+ON_SALE = {"TIMMY_ORCHESTRATOR_RECIPES": f'["{RECIPE}"]'}  # the others need trades that the demo does without
 PATIENCE = 60  # seconds until Timmy has announced himself
 
 
@@ -84,7 +85,7 @@ def _running(folder: Path) -> Iterator[str]:
     supervisor = Supervisor(status=folder / home.STATUS, logs=folder / home.LOGS, echo=False)
     node = load_settings(folder).section("node", NodeSettings, host="127.0.0.1", port=0)
     try:
-        yield asyncio.run_coroutine_threadsafe(start(supervisor, folder, node, PARTS), loop).result()
+        yield asyncio.run_coroutine_threadsafe(start(supervisor, folder, node, PARTS, **ON_SALE), loop).result()
     finally:
         asyncio.run_coroutine_threadsafe(supervisor.stop(), loop).result(timeout=30)
         loop.call_soon_threadsafe(loop.stop)

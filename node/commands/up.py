@@ -61,12 +61,13 @@ async def _up(folder: Path, node: NodeSettings, chosen: list[str], first: bool) 
         await supervisor.stop()
 
 
-async def start(supervisor: Supervisor, folder: Path, node: NodeSettings, chosen: list[str]) -> str:
+async def start(supervisor: Supervisor, folder: Path, node: NodeSettings, chosen: list[str], **environ: str) -> str:
     """Start the parts: relay, then wallet, then all the others side by side. Returns the relay's URL, if it is ours.
 
-    Raises PartFailed where relay or wallet do not start; another part that fails is reported and left out.
+    `environ` is for the parts. Raises PartFailed where relay or wallet do not start; another part that fails is
+    reported and left out.
     """
-    environ: dict[str, str] = {"TIMMY_NODE_LOG": node.log}
+    environ["TIMMY_NODE_LOG"] = node.log
     if node.public_url:
         environ |= {"TIMMY_NODE_PUBLIC_URL": node.public_url, "TIMMY_RELAY_PUBLIC_URL": node.public_url}
     port = node.port or same_port(folder, node.host)  # chosen here, so that a relay that is restarted comes back on it
