@@ -4,7 +4,6 @@ import asyncio
 import gc
 import logging
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from aiohttp.typedefs import Handler
 
 from relay import blobs, federation, information
 from relay.connection import Connection
-from relay.core import STATE, Relay, client_ip, is_loopback
+from relay.core import STATE, Relay, client_ip, is_loopback, tune_interpreter
 from relay.errors import RelayError, StoreError
 from relay.management import CONTENT_TYPE
 from relay.settings import RelaySettings
@@ -30,8 +29,6 @@ BUSY: set[object] = set()
 """Protocols whose request has come in whole and is being answered."""
 Mount = Callable[[web.Application], None]
 HARD_FACTOR = 4  # a message up to so many times the limit gets a NOTICE, beyond it the socket is closed with 1009
-GC_THRESHOLDS = (10_000, 20, 50)  # events are freed by reference counts: look for cycles seldom
-SWITCH_SECONDS = 0.0005  # verifying and writing threads get their turn sooner than after Python's 5 ms
 
 
 def build(
@@ -152,8 +149,7 @@ async def serve(
 
     Raises RelayError where the store can't be opened and OSError where the port is taken.
     """
-    sys.setswitchinterval(SWITCH_SECONDS)
-    gc.set_threshold(*GC_THRESHOLDS)
+    tune_interpreter()
     with store_lock(data) as alone:
         if not alone:
             raise StoreError(f"another process has the store in {data / 'relay'}: a relay runs on it already")

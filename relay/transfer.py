@@ -16,7 +16,7 @@ from typing import IO, Any
 import aiohttp
 import orjson
 
-from relay.core import Relay, Verdict
+from relay.core import Relay, Verdict, tune_interpreter
 from relay.errors import StoreError
 from relay.filters import Want
 from relay.settings import RelaySettings
@@ -142,6 +142,7 @@ async def import_file(
     size = bookmark.size
     tally = Tally()
     if url is None:
+        tune_interpreter()
         relay = Relay(import_settings(settings), data)
         await relay.start()
         try:

@@ -113,7 +113,7 @@ class SQLiteStore:
         conn.execute("PRAGMA journal_mode = WAL")
         conn.execute("PRAGMA synchronous = FULL")
         conn.execute(f"PRAGMA cache_size = {-1024 * self._cache_mb // share}")
-        conn.execute("PRAGMA wal_autocheckpoint = 16000")  # pages (128 MB): seldom under load, earlier when idle
+        conn.execute("PRAGMA wal_autocheckpoint = 32000")  # pages (128 MB): seldom under load, earlier when idle
         conn.execute("PRAGMA temp_store = MEMORY")
         conn.execute("PRAGMA busy_timeout = 10000")
         if read_only:
