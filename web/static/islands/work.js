@@ -330,7 +330,7 @@ export function Steps({ steps }) {
               <b>${step.label ?? step.name}</b>
               <span>
                 <span class="soft small">
-                  ${words[step.state] ?? step.state}${
+                  ${look(step.state) === "now" && step.part ? "at work" : (words[step.state] ?? step.state)}${
                     step.by
                       ? html`
                           ,${" "}
