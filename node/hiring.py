@@ -247,7 +247,10 @@ async def open_buyer(
     async with entered_purse(folder, wallet) as purse:
         db = await Database.open(desk / "market.db", MIGRATIONS)
         try:
-            async with Pool(relays, key=key) as pool, buyer_with(key, pool, purse, db, desk, review=review) as buyer:
+            async with (
+                Pool(relays, key=key, private_hosts=()) as pool,
+                buyer_with(key, pool, purse, db, desk, review=review) as buyer,
+            ):
                 yield buyer
         finally:
             await db.close()

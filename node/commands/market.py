@@ -217,7 +217,7 @@ async def _services(
     key = home.owner_key(folder)
     db = await Database.open(folder / "market" / "market.db", MIGRATIONS)
     try:
-        async with Pool(relays, key=key) as pool:
+        async with Pool(relays, key=key, private_hosts=()) as pool:
             purchases = Purchases(db, key)
             own = home.public_keys(folder).values()
             shop = await look_around(pool, purchases, key, own, kind, recheck=recheck)
