@@ -8,6 +8,7 @@ again (NUT-09), or says that the inputs are unspent and the step is repeated or 
 when the node's own wallet has been paid.
 """
 
+import asyncio
 import math
 import secrets
 import sqlite3
@@ -24,7 +25,7 @@ from wallet.ecash import crypto
 from wallet.ecash.errors import EcashOpen, EcashRefused
 from wallet.ecash.mint import Keyset, Mint
 from wallet.ecash.token import Token
-from wallet.interface import Wallet
+from wallet.interface import InvoiceState, Wallet
 
 SCHEMA = """
 CREATE TABLE proofs (
@@ -54,6 +55,7 @@ CREATE INDEX steps_open ON steps (id) WHERE state = 'open';
 MIGRATIONS = (SCHEMA,)
 _RESERVE_FLOOR = 10  # sat guessed for the mint's Lightning fee before its quote tells
 _SPENT, _SIGNED = (11001,), (11003, 11004)
+_ARRIVES = (0, 0.5, 1, 2, 4)  # seconds before each look whether the mint's payment is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,11 +258,13 @@ class Purse:
             over = max(total - sat - spending, 1)
             blanks = [_blank(0, target.id) for _ in range(max(1, math.ceil(math.log2(over + 1))))]
             step = await self._begin(url, "melt", inputs, blanks, str(quote["quote"]))
-            return await self._melt(mint, step, str(quote["quote"]), inputs, blanks, sat)
+            await self._melt(mint, step, str(quote["quote"]), inputs, blanks)
+        if not await _arrived(wallet, made.payment_hash):
+            raise EcashOpen(f"the mint says that it paid {sat} sat, and your wallet has not seen them")
+        return sat
 
-    async def _melt(
-        self, mint: Mint, step: int, quote: str, inputs: Sequence[Any], blanks: Sequence[Blank], sat: int
-    ) -> int:
+    async def _melt(self, mint: Mint, step: int, quote: str, inputs: Sequence[Any], blanks: Sequence[Blank]) -> None:
+        """Returns when the mint says that it paid. Raises EcashRefused, EcashOpen."""
         try:
             said = await mint.melt(quote, inputs, [blank.message for blank in blanks])
         except EcashRefused as refusal:
@@ -269,13 +273,12 @@ class Purse:
                 raise
             if state == "open":
                 raise EcashOpen(str(refusal)) from None
-            return sat
+            return
         if said.get("state") != "PAID":
             if await self._settle_melt(mint, step, quote, inputs, blanks) != "done":
                 raise EcashOpen("the mint has not paid yet")
-            return sat
+            return
         await self._finish(mint, step, blanks, said.get("change") or [])
-        return sat
 
     async def _settle_melt(
         self, mint: Mint, step: int, quote: str, inputs: Sequence[Any], blanks: Sequence[Blank]
@@ -309,6 +312,16 @@ class Purse:
             except EcashRefused:
                 continue
         return left
+
+
+async def _arrived(wallet: Wallet, payment_hash: str) -> bool:
+    """Whether our own wallet has been paid; what it hears of its node may be seconds late."""
+    for wait in _ARRIVES:
+        await asyncio.sleep(wait)
+        found = await wallet.lookup_invoice(payment_hash)
+        if found is not None and found.state is InvoiceState.SETTLED:
+            return True
+    return False
 
 
 def _blank(amount: int, keyset: str) -> Blank:
