@@ -96,14 +96,14 @@ class Writing:
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Verify what came in, keeping its order: on the spot, or in threads where there are CPUs to spare."""
+        """Verify what came in, keeping its order."""
         if self._verifiers is not None and (self._lane or len(self._pending) > SLICE):
-            batch, self._pending, self._scheduled = self._pending, [], False
-            for start in range(0, len(batch), CHUNK):
-                chunk = _Chunk(batch[start : start + CHUNK])
-                self._lane.append(chunk)
-                self._verifiers.submit(self._verify, chunk)
-            return
+            self._verify_in_threads(self._verifiers)
+        else:
+            self._verify_here()
+
+    def _verify_here(self) -> None:
+        """One slice on the spot, the next after the loop has looked around."""
         batch = self._pending[:SLICE]
         del self._pending[:SLICE]
         self._scheduled = bool(self._pending)
@@ -113,6 +113,14 @@ class Writing:
         if not self._scheduled or len(self._checked) >= BATCH:
             checked, self._checked = self._checked, []
             self._verified(checked)
+
+    def _verify_in_threads(self, verifiers: ThreadPoolExecutor) -> None:
+        """Where there are CPUs to spare: libsecp256k1 runs outside Python's lock."""
+        batch, self._pending, self._scheduled = self._pending, [], False
+        for start in range(0, len(batch), CHUNK):
+            chunk = _Chunk(batch[start : start + CHUNK])
+            self._lane.append(chunk)
+            verifiers.submit(self._verify, chunk)
 
     def _verify(self, chunk: "_Chunk") -> None:
         chunk.checked = [(record, signed(record)) for record in chunk.records]
