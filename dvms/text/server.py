@@ -1,6 +1,5 @@
 """A client of any OpenAI-compatible endpoint (Ollama, llama.cpp, vLLM, LM Studio, a hosted one); blocking.
 
-
 JSON answers are asked for by schema where the server knows `response_format`, checked here in any case, and asked for
 again with the fault named.
 
@@ -25,6 +24,7 @@ from dvms.service import Failed
 
 _TRIES: Final = 3
 _MOST_BYTES: Final = 8 * 1024 * 1024
+_LONGEST_WAIT: Final = 30.0  # seconds
 _RETRY: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -36,7 +36,7 @@ class ServerError(Failed):
 
 
 class _Rejected(Exception):
-    """The server refused the request as such (400, 404, 422)."""
+    """The server refused the request as such (400, 404, 422), or sends it elsewhere."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -55,7 +55,10 @@ class Server:
     _structured: bool = field(default=True, repr=False)
 
     def models(self) -> list[str]:
-        answer = self._call("/models", None)
+        try:
+            answer = self._call("/models", None)
+        except _Rejected as error:
+            raise ServerError(f"the language model server lists no models ({error.status}): name one") from None
         listed = answer.get("data") or answer.get("models") or []
         return [str(item.get("id") or item.get("name")) for item in listed if isinstance(item, dict)]
 
@@ -104,7 +107,10 @@ class Server:
             text = answer["choices"][0]["message"]["content"] or ""
         except (KeyError, IndexError, TypeError):
             raise ServerError("the language model server gave no answer") from None
-        return re.sub(r"^\s*<think>.*?</think>\s*", "", str(text), flags=re.S).strip()
+        said = re.sub(r"^\s*<think>.*?</think>\s*", "", str(text), flags=re.S).strip()
+        if not said:
+            raise ServerError("the language model server gave an empty answer")
+        return said
 
     def shaped(
         self,
@@ -154,16 +160,16 @@ class Server:
             headers["Authorization"] = f"Bearer {Path(self.key_file).expanduser().read_text().strip()}"
         data = None if body is None else json.dumps(body).encode()
         url = self.base_url.rstrip("/") + path
-        trouble = ""
+        trouble, asked_to_wait = "", 0.0
         for attempt in range(_TRIES):
             if stop():
                 raise ServerError("cancelled")
             if attempt:
-                time.sleep(self.pause * attempt)
+                time.sleep(max(self.pause * attempt, asked_to_wait))
             try:
                 request = urllib.request.Request(url, data, headers)
-                with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-                    value = json.loads(answer.read(_MOST_BYTES))
+                with _OPENER.open(request, timeout=self.timeout) as answer:
+                    value = json.loads(_read(answer, time.monotonic() + self.timeout, stop))
                 if not isinstance(value, dict):
                     raise ServerError("the language model server answered with something else than an object")
                 return value
@@ -172,12 +178,41 @@ class Server:
                     raise ServerError("the language model server wants another key") from None
                 if error.code not in _RETRY:
                     raise _Rejected(error.code, error.reason) from None
-                trouble = f"it answered {error.code}"
+                trouble, asked_to_wait = f"it answered {error.code}", _retry_after(error.headers.get("Retry-After"))
             except json.JSONDecodeError:
                 trouble = "its answer was no JSON"
             except (urllib.error.URLError, TimeoutError, OSError) as error:
                 trouble = "no answer in time" if isinstance(error, TimeoutError) else "it can't be reached"
         raise ServerError(f"the language model server failed {_TRIES} times: {trouble}")
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect would take the key along to another host."""
+
+    def redirect_request(self, *args: Any, **more: Any) -> None:
+        return None
+
+
+_OPENER: Final = urllib.request.build_opener(_NoRedirects)
+
+
+def _read(answer: Any, deadline: float, stop: Callable[[], bool]) -> bytes:
+    """The body of an answer that may drip in. TimeoutError after the deadline (monotonic seconds)."""
+    parts: list[bytes] = []
+    size = 0
+    while size < _MOST_BYTES and (chunk := answer.read1(1 << 16)):
+        parts.append(chunk)
+        size += len(chunk)
+        if stop():
+            raise ServerError("cancelled")
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    return b"".join(parts)
+
+
+def _retry_after(value: str | None) -> float:
+    """Seconds a server asks us to wait, as far as we are ready to."""
+    return min(float(value), _LONGEST_WAIT) if value is not None and value.isascii() and value.isdigit() else 0.0
 
 
 def loose_json(text: str) -> Any:

@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+import time
 import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,9 +23,10 @@ class Asked:
 class FakeServer:
     url: str = ""
     asked: list[Asked] = field(default_factory=list)
+    drip: int = 0  # bytes at a time, 50 times a second; 0: all at once
 
 
-# (request) -> (status, content type, body)
+# (request) -> (status, content type, body); headers as `Name: value` lines may follow the content type
 Answer = Callable[[Asked], tuple[int, str, bytes]]
 
 
@@ -38,10 +40,18 @@ def serving(answer: Answer) -> Iterator[FakeServer]:
             state.asked.append(asked)
             status, kind, data = answer(asked)
             self.send_response(status)
+            kind, *more = kind.splitlines()
             self.send_header("Content-Type", kind)
+            for line in more:
+                self.send_header(*line.split(": ", 1))
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data)
+            for part in range(0, len(data), state.drip or len(data) or 1):
+                try:
+                    self.wfile.write(data[part : part + (state.drip or len(data))])
+                except ConnectionError:
+                    return
+                time.sleep(0.02 if state.drip else 0)
 
         def do_GET(self) -> None:
             self._reply({})

@@ -125,6 +125,58 @@ def test_the_key_goes_into_the_header_and_nowhere_else(tmp_path: Path) -> None:
     assert "sk-hush" not in repr(scribe._server) + str(result)
 
 
+def test_an_answer_may_drip_in_but_not_for_ever(tmp_path: Path) -> None:
+    with serving(Chat("slowly " * 20)) as server:
+        server.drip = 40
+        scribe = service(server.url, model="m")
+        assert (work(scribe, job(scribe, "hello there", tmp_path / "a")).content or "").endswith("slowly")
+        assert scribe._server is not None
+        scribe._server.timeout = 0.05
+        with pytest.raises(Failed, match="no answer in time"):
+            work(scribe, job(scribe, "hello there", tmp_path / "b"))
+
+
+def test_an_answer_that_drips_is_left_when_nobody_wants_it(tmp_path: Path) -> None:
+    with serving(Chat("slowly " * 200)) as server:
+        server.drip = 10
+        scribe = service(server.url, model="m")
+        asked = Progress(cancelled=lambda: bool(server.asked))
+        with pytest.raises(Failed, match="cancelled"):
+            work(scribe, job(scribe, "hello there", tmp_path), asked)
+    assert len(server.asked) == 1
+
+
+def test_a_server_says_how_long_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("dvms.text.server.time.sleep", waits.append)
+    answers = [(429, "application/json\nRetry-After: 7", b"{}"), (429, "application/json\nRetry-After: 9999", b"{}")]
+    good = Chat("done")
+    with serving(lambda asked: answers.pop(0) if answers else good(asked)) as server:
+        scribe = service(server.url, model="m")
+        assert work(scribe, job(scribe, "hello there", tmp_path)).content == "done"
+    assert [wait for wait in waits if wait] == [7.0, 30.0]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307])
+def test_the_key_does_not_follow_a_redirect(status: int, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("sk-hush")
+    with serving(Chat("stolen")) as thief, serving(
+        lambda asked: (status, f"text/plain\nLocation: {thief.url}/models", b"")
+    ) as server:  # fmt: skip
+        scribe = service(server.url, api_key_file=str(key))
+        with pytest.raises(Failed):
+            work(scribe, job(scribe, "hello there", tmp_path / "out"))
+    assert thief.asked == [] and server.asked
+
+
+def test_an_empty_answer_is_none(tmp_path: Path) -> None:
+    with serving(Chat(" ")) as server:
+        scribe = service(server.url, model="m")
+        with pytest.raises(Failed, match="empty answer"):
+            work(scribe, job(scribe, "hello there", tmp_path))
+
+
 def test_a_cancelled_job_asks_no_more(tmp_path: Path) -> None:
     with serving(Chat("ok")) as server:
         scribe = service(server.url, model="m")
