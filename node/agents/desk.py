@@ -15,7 +15,7 @@ import fcntl
 import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from market.purchases import IN_DOUBT, Purchase, Purchases
 from market.reputation import Score
 from market.review import build_review, review_of
 from node import home
-from node.agents.purse import AGENT_SCHEMA, QUOTE_SECONDS, Limits, Purse, Spend, SpendRefused
+from node.agents.purse import AGENT_SCHEMA, QUOTE_SECONDS, Limits, Purse, Spend
 from node.context import UNSAFE, relay_urls
 from node.errors import NotDone, Unavailable, UsageComplaint
 from node.hiring import (
@@ -60,8 +60,6 @@ SHOP_SECONDS: Final = 30  # how long a look around the market is fresh
 LONGEST_WAIT: Final = 25  # seconds that a tool may wait: assistants give up after about a minute
 TEXT_SHOWN: Final = 20_000  # characters of a result that go into an answer; the file has all of it
 WORDS_KEPT: Final = 40
-
-Approve = Callable[[str], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +97,8 @@ class _Base:
 class Desk:
     """One agent's desk. Enter it; relays and wallet are reached at the first tool that needs them.
 
-    `wallet`: a file with a connection URI, or the URI itself; None: this node's own. `approve` asks the user before
-    every order, where the client can. `files`: the folder from which inputs may be read; None: none are.
+    `wallet`: a file with a connection URI, or the URI itself; None: this node's own. `files`: the folder from which
+    inputs may be read; None: none are.
     """
 
     def __init__(
@@ -200,7 +198,6 @@ class Desk:
         key: str,
         *,
         max_sat: int | None = None,
-        approve: Approve | None = None,
         wait: float = 0,
         asked: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
@@ -217,19 +214,17 @@ class Desk:
                 raise UsageComplaint("there is no such quote: ask for one with `quote`")
             if system_clock() > row["made_at"] + QUOTE_SECONDS:
                 raise UsageComplaint("this quote is too old: ask for a new one")
-            spend = await self._send(dict(row), key, meant, max_sat, approve)
+            spend = await self._send(dict(row), key, meant, max_sat)
         return await self.status(spend.job, wait=wait)
 
-    async def start(
-        self, wish: Wish, key: str, max_sat: int, *, approve: Approve | None = None, wait: float = 0
-    ) -> dict[str, Any]:
+    async def start(self, wish: Wish, key: str, max_sat: int, *, wait: float = 0) -> dict[str, Any]:
         """Quote and order at once. The key stands for the wish: with it again, nothing more is bought."""
         asked = {"what": wish.what, "inputs": list(wish.inputs), "params": dict(wish.params), "max_sat": max_sat}
         spend = await (await self._base()).purse.known(key, asked)
         if spend is not None:
             return await self.status(spend.job, wait=wait)
         quote = await self.quote(replace(wish, max_msat=max_sat * 1000))
-        return await self.order(quote["quote_id"], key, max_sat=max_sat, approve=approve, wait=wait, asked=asked)
+        return await self.order(quote["quote_id"], key, max_sat=max_sat, wait=wait, asked=asked)
 
     async def paid(self, job: str, seconds: float = 60) -> bool:
         """Wait until the seller has the money, or has it locked: from then on the work goes on without this process."""
@@ -252,9 +247,7 @@ class Desk:
             raise NotDone(said["reason"] or said["state"])
         return await self.result(job)
 
-    async def _send(
-        self, row: dict[str, Any], key: str, asked: dict[str, Any], max_sat: int | None, approve: Approve | None
-    ) -> Spend:
+    async def _send(self, row: dict[str, Any], key: str, asked: dict[str, Any], max_sat: int | None) -> Spend:
         if max_sat is None and row["price_msat"] is None:
             raise UsageComplaint("this seller has no fixed price: give max_sat")
         limit = row["price_msat"] if max_sat is None else max_sat * 1000
@@ -265,10 +258,7 @@ class Desk:
         if (offer.price_msat or 0) > limit:
             raise UsageComplaint(f"the price is now {show(offer.price_msat or 0)}: ask for a new quote")
         at = await self._base()
-        at.purse.check(offer.kind, limit)
-        words = f"Hire {Data(offer.name).line(60)} (kind {offer.kind}) for at most {show(limit)}: {wish.title}?"
-        if approve is not None and limit and not await approve(words):
-            raise SpendRefused("your user did not approve this order")
+        at.purse.check(offer.kind, limit)  # before anything is uploaded
         buyer = await self._shopper()
         order = await order_for(buyer, self._checked(wish), offer, files=self._files is not None)
         spend = await at.purse.open(key, asked, offer.kind, order.id, limit)
@@ -298,6 +288,21 @@ class Desk:
         """Take an order back before it is paid; paid ones end in delivery or refund."""
         await (await self._shopper()).cancel((await self._purchase(job)).id)
         return await self.status(job, wait=2)
+
+    async def question(self, quote_id: str, key: str, max_sat: int | None) -> str:
+        """What a user is asked before an order; "" where there is nothing to ask: it is free, or was ordered before."""
+        at = await self._base()
+        if await self.ordered(key):
+            return ""
+        row = await at.db.fetch_one("SELECT * FROM quote WHERE id = ?", (quote_id,))
+        limit = max_sat * 1000 if max_sat is not None else row["price_msat"] if row is not None else 0
+        if row is None or not limit:
+            return ""
+        return f"Pay {npub(row['provider'])[:16]} at most {show(limit)} for: {_wish(row['wish']).title}?"
+
+    async def ordered(self, key: str) -> bool:
+        """Whether an order was made under this key."""
+        return await (await self._base()).db.fetch_one("SELECT 1 FROM spend WHERE key = ?", (key,)) is not None
 
     # -- following ------------------------------------------------------------------------------------------------
 

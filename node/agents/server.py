@@ -10,14 +10,13 @@ from collections.abc import Awaitable, Mapping
 from importlib.metadata import version
 from typing import Annotated, Any, Literal, TypeVar
 
-from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver import Context, Elicit, MCPServer, Resolve
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError
-from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, ResourceLink, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field
 
 from market.errors import MarketError
-from node.agents.desk import LONGEST_WAIT, Approve, Data, Desk
+from node.agents.desk import LONGEST_WAIT, Data, Desk
 from node.agents.purse import SpendRefused
 from node.errors import Complaint
 from node.hiring import Wish
@@ -62,24 +61,40 @@ async def _tried(work: Awaitable[T]) -> T:
         raise ToolError(Data(str(error)).line(500)) from None
 
 
+def _agreed(consent: Approval) -> None:
+    if not consent.approve:
+        raise ToolError("your user did not approve this order")
+
+
 def build(desk: Desk, *, ask_user: bool = False) -> MCPServer[None]:
     """The server over an entered desk. `ask_user`: every order is shown to the user first."""
     server: MCPServer[None] = MCPServer(
         "timmy", title="Timmy marketplace", instructions=INSTRUCTIONS, version=version("timmy")
     )
 
-    def approver(ctx: Context) -> Approve | None:
-        if not ask_user:
-            return None
+    async def asked(words: str, ctx: Context) -> Approval | Elicit[Approval]:
+        """The user's word; none is needed without `--ask`, for what is free, or for what was ordered before."""
+        if not ask_user or not words:
+            return Approval(approve=True)
+        able = ctx.client_capabilities
+        if able is None or able.elicitation is None:
+            raise ToolError("every order needs your user's word, and this client cannot ask for it")
+        return Elicit(words, Approval)
 
-        async def approve(words: str) -> bool:
-            try:
-                answer = await ctx.elicit(words, Approval)
-            except MCPError:
-                raise SpendRefused("every order needs your user's word, and this client cannot ask for it") from None
-            return answer.action == "accept" and answer.data.approve
+    async def about_quote(
+        quote_id: str, idempotency_key: str, ctx: Context, max_sat: int | None = None
+    ) -> Approval | Elicit[Approval]:
+        return await asked(await _tried(desk.question(quote_id, idempotency_key, max_sat)), ctx)
 
-        return approve
+    async def about_recipe(
+        recipe: str, max_sat: int, idempotency_key: str, ctx: Context
+    ) -> Approval | Elicit[Approval]:
+        known = await _tried(desk.ordered(idempotency_key))
+        return await asked("" if known else f"Order the recipe {recipe[:64]} for at most {max_sat} sat?", ctx)
+
+    async def about_person(title: str, max_sat: int, idempotency_key: str, ctx: Context) -> Approval | Elicit[Approval]:
+        known = await _tried(desk.ordered(idempotency_key))
+        return await asked("" if known else f"Hire a person for at most {max_sat} sat: {title}?", ctx)
 
     @server.tool(annotations=LOOKS)
     async def find_services(
@@ -112,10 +127,15 @@ def build(desk: Desk, *, ask_user: bool = False) -> MCPServer[None]:
 
     @server.tool(annotations=SPENDS)
     async def request_job(
-        quote_id: str, idempotency_key: Key, ctx: Context, max_sat: Sat | None = None, wait: Wait = 10
+        quote_id: str,
+        idempotency_key: Key,
+        consent: Annotated[Approval, Resolve(about_quote)],
+        max_sat: Sat | None = None,
+        wait: Wait = 10,
     ) -> dict[str, Any]:
         """Order what was quoted and pay its bill, if the bill keeps to the quote (or max_sat) and to the budget."""
-        return await _tried(desk.order(quote_id, idempotency_key, max_sat=max_sat, approve=approver(ctx), wait=wait))
+        _agreed(consent)
+        return await _tried(desk.order(quote_id, idempotency_key, max_sat=max_sat, wait=wait))
 
     @server.tool(annotations=SPENDS)
     async def run_recipe(
@@ -123,13 +143,12 @@ def build(desk: Desk, *, ask_user: bool = False) -> MCPServer[None]:
         inputs: Annotated[dict[str, str | int | float], Field(description="The recipe's inputs by name.")],
         max_sat: Sat,
         idempotency_key: Key,
-        ctx: Context,
+        consent: Annotated[Approval, Resolve(about_recipe)],
         wait: Wait = 10,
     ) -> dict[str, Any]:
         """Order a composite: its seller hires machines and people for the steps, and gives receipts for all."""
-        return await _tried(
-            desk.start(Wish(recipe, (), _texts(inputs)), idempotency_key, max_sat, approve=approver(ctx), wait=wait)
-        )
+        _agreed(consent)
+        return await _tried(desk.start(Wish(recipe, (), _texts(inputs)), idempotency_key, max_sat, wait=wait))
 
     @server.tool(annotations=SPENDS)
     async def hire_person(
@@ -137,7 +156,7 @@ def build(desk: Desk, *, ask_user: bool = False) -> MCPServer[None]:
         inputs: Words,
         max_sat: Sat,
         idempotency_key: Key,
-        ctx: Context,
+        consent: Annotated[Approval, Resolve(about_person)],
         form: Annotated[
             Literal["", "yes-no", "rank", "score"], Field(description="For a judgement: what kind of answer.")
         ] = "",
@@ -146,9 +165,10 @@ def build(desk: Desk, *, ask_user: bool = False) -> MCPServer[None]:
         wait: Wait = 0,
     ) -> dict[str, Any]:
         """Give a task to a person who is there to work. They see pay and deadline first; you pay before they begin."""
+        _agreed(consent)
         params = {"title": title, "form": form, "accept": accept}
         wish = Wish("5820", tuple(inputs), _texts({k: v for k, v in params.items() if v}), seconds=int(hours * 3600))
-        return await _tried(desk.start(wish, idempotency_key, max_sat, approve=approver(ctx), wait=wait))
+        return await _tried(desk.start(wish, idempotency_key, max_sat, wait=wait))
 
     @server.tool(annotations=LOOKS)
     async def job_status(job_id: Job, wait: Wait = 0) -> dict[str, Any]:

@@ -62,14 +62,14 @@ class Agent:
 
 
 @asynccontextmanager
-async def agent(node: Node, *options: str) -> AsyncIterator[Agent]:
-    """`timmy mcp` as an assistant starts it, by the official client."""
+async def agent(node: Node, *options: str, user: Any = None) -> AsyncIterator[Agent]:
+    """`timmy mcp` as an assistant starts it, by the official client. `user` answers what the server asks."""
     pidfile = node.data.parent / "mcp.pid"
     script = f'echo $$ > {pidfile}; exec "{sys.executable}" -m node.cli mcp --data "{node.data}" "$@"'
     server = mcp.StdioServerParameters(
         command="sh", args=["-c", script, "mcp", *options], env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
-    async with mcp.Client(mcp.stdio_client(server), elicitation_callback=None) as client:
+    async with mcp.Client(mcp.stdio_client(server), elicitation_callback=user) as client:
         yield Agent(client, pidfile)
 
 
@@ -117,6 +117,18 @@ async def test_every_order_is_shown_to_the_user_where_asked(node: Node) -> None:
         quote = await asking("quote", what="text", inputs=["a haiku"])
         words = await asking.refused("request_job", quote_id=quote["quote_id"], idempotency_key="asking-1")
         assert "cannot ask" in words
+    shown: list[str] = []
+
+    async def user(_: Any, question: Any) -> Any:
+        shown.append(question.message)
+        return mcp.types.ElicitResult(action="accept", content={"approve": len(shown) > 1})
+
+    order = {"quote_id": quote["quote_id"], "idempotency_key": "asking-2", "wait": 20}
+    async with agent(node, "--name", "asking", "--budget-sat", "100", "--ask", user=user) as asking:
+        assert "did not approve" in await asking.refused("request_job", **order)
+        assert (await asking("request_job", **order))["delivered"]
+        assert (await asking("request_job", **order))["delivered"]  # what is ordered is not asked again
+    assert len(shown) == 2 and "at most 5 sat" in shown[0] and "a haiku" in shown[0]
 
 
 async def test_a_person_is_hired_and_a_killed_server_goes_on(node: Node) -> None:
