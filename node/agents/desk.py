@@ -124,8 +124,14 @@ class Desk:
 
     async def __aenter__(self) -> Desk:
         self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = (self._home / f"{self._instance}.lock").open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        path = self._home / f"{self._instance}.lock"
+        while self._lock is None:
+            lock = path.open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if path.exists():
+                self._lock = lock
+            else:  # another desk took it for one of the dead before it was locked
+                lock.close()
         return self
 
     async def __aexit__(self, *error: object) -> None:
