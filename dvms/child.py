@@ -101,7 +101,7 @@ class Worker:
             self._line.write({"failed": str(error)})
         except MemoryError:
             self._line.write({"failed": "the engine ran out of memory"})
-        except Exception as error:
+        except Exception as error:  # somebody's code: whatever it raises ends this job, not the process
             traceback.print_exc()
             self._line.write({"failed": f"the engine failed ({type(error).__name__})"})
         else:

@@ -222,7 +222,7 @@ class LoopEngine:
             raise Failed(f"the work took longer than {seconds:g} s") from None
         except ServiceError:
             raise
-        except Exception as error:
+        except Exception as error:  # somebody's code: whatever it raises ends this job, not the worker
             log.exception("job %s failed", job.id[:8])
             raise Failed(f"the service failed ({type(error).__name__})") from error
         finally:

@@ -167,19 +167,24 @@ def refunds(
         out.print("no refunds")
 
 
+class Offer(StrEnum):
+    REDO = "redo"
+    REFUND = "refund"
+
+
 @app.command("answer")
 def answer(
     review: Annotated[str, typer.Argument(help="The review: its id (hex, note or nevent).")],
     text: Annotated[str, typer.Argument(help="What you say to it.")],
     data: DataOption = None,
     relay: RelayOption = None,
-    offer: Annotated[str, typer.Option(help="What you offer: redo, or refund.")] = "",
+    offer: Annotated[Offer | None, typer.Option(help="What you offer to its author.")] = None,
 ) -> None:
     """Answer a review of one of this node's workers, signed by that worker."""
     import asyncio
 
     folder = data_dir(data)
-    asyncio.run(_answer(folder, relay_urls(folder, relay), review, text, offer))
+    asyncio.run(_answer(folder, relay_urls(folder, relay), review, text, offer or ""))
     out.print("answered")
 
 

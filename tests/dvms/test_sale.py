@@ -3,11 +3,15 @@
 import asyncio
 
 import pytest
+from typer.testing import CliRunner
 
 from dvms.news import JobReport
 from market.fetch import fetch
 from market.job import JobInput, JobResult
+from market.review import Bought, build_review
 from market.sealed import fetch_media
+from node.commands.dvm import app
+from nostr.filter import Filter
 from nostr.key import SecretKey
 from tests.dvms.conftest import Customer, Purse, a_relay, a_worker, until
 
@@ -130,3 +134,18 @@ def test_progress_is_thinned_out_to_what_is_worth_an_event():
     now[0] = 13.0
     report.progress(0.91, "writing")
     assert [words for _, _, words in told] == ["drawing", "drawing", "writing"]
+
+
+async def test_a_seller_answers_a_review_on_the_command_line(tmp_path, relay, customer):
+    async with a_worker("Echo", tmp_path, relay) as running:
+        request = await customer.send(5050, "hello", to=running.key.public)
+        await customer.hears(request)
+        bought = Bought(request.id, running.key.public, 5050, 2, "not what I asked for")
+        review, _ = build_review(customer.key, bought, created_at=request.created_at)
+        await customer.pool.publish(review)
+        given = ["answer", review.id, "we do it again", "--offer", "redo", "--data", str(tmp_path), "--relay", relay]
+        done = await asyncio.to_thread(CliRunner().invoke, app, given)
+        assert done.exit_code == 0, done.output
+        [answer] = await customer.pool.fetch(Filter(kinds=[31117], authors=[running.key.public]))
+        assert answer.content == "we do it again" and answer.first("offer") == "redo"
+        assert ("e", review.id, "", "review") in answer.tags and answer.first("role") == "provider"
