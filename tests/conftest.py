@@ -1,8 +1,8 @@
 """Fixtures for every room. A test that takes more than 60 seconds has hung: it is ended with a stack trace."""
 
 import faulthandler
-from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,10 +17,18 @@ def is_slow(item: pytest.Item) -> bool:
     return any(item.get_closest_marker(name) for name in SLOW)
 
 
+LONGEST = (  # files of a minute and more, the longest first
+    "web/test_page.py", "node/test_outages.py", "orchestrator/test_crash.py", "node/test_kills.py",
+    "test_two_nodes.py", "node/test_whole.py", "web/test_people.py",
+)  # fmt: skip
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with the most slow tests first: handed out whole to several workers, a slow one at the end would lag."""
-    slow = Counter(item.path for item in items if is_slow(item))
-    items.sort(key=lambda item: -slow[item.path])
+    """The longest files first, then those with slow tests: files go whole to a worker, a long one at the end lags."""
+    here = Path(__file__).parent
+    first = {here / name: place for place, name in enumerate(LONGEST)}
+    slow = {item.path for item in items if is_slow(item)}
+    items.sort(key=lambda item: (first.get(item.path, len(first)), item.path not in slow))
 
 
 @pytest.fixture(autouse=True)
