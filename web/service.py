@@ -88,7 +88,7 @@ class Service:
     @property
     def life(self) -> str:
         """`live`, `late` or `gone`: the class of the dot."""
-        if self.left > (self.seen or 0):
+        if self.left and self.left >= (self.seen or 0):  # in one second, the goodbye comes last
             return "gone"
         age = self.now - (self.seen or 0)
         return "live" if age <= LIVE else "late" if age <= LATE else "gone"
