@@ -59,3 +59,7 @@ async def test_ephemeral_events_are_delivered_and_not_stored(start: Start, key: 
             assert await writer.publish(event) == (True, "")
             assert await reader.hear() == ["EVENT", "q", event.to_dict()]
         assert await writer.ids({"kinds": [23194, 23196, 25000]}) == []
+        request = key.sign(kind=23194, tags=[["p", key.public]], content="again")
+        for _ in range(2):
+            await writer.accept(request)
+            assert (await reader.hear())[2]["id"] == request.id
