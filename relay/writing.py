@@ -149,7 +149,7 @@ class Writing:
                 relay.metrics.rejected["rate-limited"] += 1
                 source.answered(record.id, False, "rate-limited: this key writes too fast")
             elif is_ephemeral(record.kind) or record.kind in WALLET_KINDS:
-                if record.kind not in WALLET_KINDS:  # a wallet that was away hears the same request when it is sent again
+                if record.kind not in WALLET_KINDS:  # a wallet that was away hears it when it is sent again
                     self._remember(record)
                 source.answered(record.id, True, "")
                 relay.metrics.accepted[record.kind] += 1
