@@ -49,9 +49,9 @@ from orchestrator.effects import (
     Wake,
     WatchBill,
 )
-from orchestrator.purchase import owed, pay_what_is_owed, take_in
+from orchestrator.purchase import owed, pay_what_is_owed, take_in, taken_or_done
 from orchestrator.run import Artefact, Entry, Phase, Run, State, opened
-from orchestrator.turn import Turn, check_effect, fetch_effect, pay_effect, withdraw
+from orchestrator.turn import Turn, check_effect, claim_effect, fetch_effect, pay_effect, withdraw
 from orchestrator.units import failure, has_its_item, hear_judges, needed, next_wake, over, press_unit, replace_failed
 from orchestrator.values import Unresolved, count_of
 
@@ -96,6 +96,8 @@ def _resume(turn: Turn) -> None:
     for unit, attempt in run.attempts:
         if attempt.unsettled:
             turn.do(pay_effect(unit, attempt, again=True))
+        if attempt.owes_msat:
+            turn.do(claim_effect(unit, attempt))
         if run.phase is not Phase.RUNNING or unit.over:
             continue
         match attempt.state:
@@ -218,7 +220,7 @@ def _finish_or_fail(turn: Turn) -> None:
     elif (
         all(over(run, name) or not needed(run, name) for name in run.recipe.order)
         and not owed(run)
-        and not any(attempt.unsettled for _, attempt in run.attempts if attempt.state is State.ACCEPTED)
+        and not any(attempt.unsettled for unit, attempt in run.attempts if taken_or_done(run, unit, attempt))
     ):
         _hand_over(turn)
     elif turn.at >= run.deadline:

@@ -23,10 +23,10 @@ from nostr.clock import Clock, system_clock
 from nostr.database import Database
 from nostr.event import Event
 from nostr.outbox import OUTBOX_SCHEMA, Outbox
-from orchestrator.effects import Pay
+from orchestrator.effects import ClaimRefund, Pay
 from orchestrator.errors import CapReached, OrchestratorError
 from orchestrator.recipe import Recipe
-from orchestrator.run import Artefact, Entry, Run, UnitKey, rebuild
+from orchestrator.run import Artefact, Bill, Entry, Run, UnitKey, rebuild
 from wallet import bolt11
 
 SCHEMA = """
@@ -181,7 +181,8 @@ class Journal:
         """Runs that still have something to do, with their requests; a finished run whose payment is open counts."""
         rows = await self.db.fetch(
             "SELECT id, request FROM run WHERE state NOT IN ('delivered','refunded','cancelled','dead')"
-            " OR id IN (SELECT run FROM payment WHERE state = 'intent' AND direction = 'out') ORDER BY opened_at"
+            " OR id IN (SELECT run FROM payment WHERE state = 'intent' AND direction IN ('out', 'claim'))"
+            " ORDER BY opened_at"
         )
         found = []
         for row in rows:
@@ -337,6 +338,37 @@ class Journal:
                 conn.execute("UPDATE refund_due SET state = 'paid' WHERE run = ?", (run_id,))
 
         await self.db.write(work)
+
+    # --- what providers owe us ----------------------------------------------------------------------------------------
+
+    async def open_claim(self, request_id: str) -> Bill | None:
+        """Our invoice for a refund of this order that is neither paid nor over."""
+        row = await self.db.fetch_one(
+            "SELECT * FROM payment WHERE direction = 'claim' AND outcome = ? AND state = 'intent'", (request_id,)
+        )
+        if row is None:
+            return None
+        until = bolt11.decode(row["bolt11"]).expires_at
+        return Bill(row["payment_hash"], row["bolt11"], row["amount_msat"], hold=False, expires_at=until)
+
+    async def put_claim(self, run: Run, claim: ClaimRefund, invoice: Bill, event: Event) -> None:
+        """The invoice and the event that carries it, together."""
+        values = (
+            invoice.payment_hash, run.id, claim.step, claim.idx, claim.attempt, claim.provider, invoice.bolt11,
+            invoice.amount_msat, claim.request_id, self._clock(),
+        )  # fmt: skip
+
+        def work(conn: sqlite3.Connection) -> None:
+            conn.execute("INSERT INTO payment VALUES (?,'claim',?,?,?,?,?,?,?,0,0,'intent','',?,?)", values)
+            Outbox.put(conn, event, run.terms.relays, now=self._clock())
+
+        await self.db.write(work)
+
+    async def drop_claim(self, payment_hash: str) -> None:
+        """Nobody paid it in time."""
+        await self.db.write(
+            lambda conn: conn.execute("UPDATE payment SET state = 'failed' WHERE payment_hash = ?", (payment_hash,))
+        )
 
     async def refunds_due(self) -> list[sqlite3.Row]:
         return await self.db.fetch("SELECT * FROM refund_due WHERE state != 'paid' ORDER BY at")
@@ -520,6 +552,9 @@ def _project_payment(conn: sqlite3.Connection, run: Run, entry: Entry) -> None:
                 f"UPDATE payment SET state = 'settled', fee_msat = ?, preimage = ? {one}",
                 (entry.data["fee_msat"], entry.data.get("preimage", ""), *where),
             )
+        case "repaid":
+            claim = one.replace("'out'", "'claim'")
+            conn.execute(f"UPDATE payment SET state = 'settled' {claim} AND state = 'intent'", where)
         case "unpaid":
             conn.execute(f"UPDATE payment SET state = 'failed' {one}", where)
         case "delivered":

@@ -8,7 +8,7 @@ attempt it claims to belong to: author, request, state. The rest is silence.
 
 from market.errors import MarketError
 from market.job import Feedback, JobResult
-from market.kinds import FEEDBACK, is_result
+from market.kinds import FEEDBACK, JOB_HUMAN, is_result
 from market.purchase import Bill, Order, check_bill, check_result, honest_outcome
 from market.tags import parse_msat
 from nostr.event import Event
@@ -16,7 +16,6 @@ from orchestrator.effects import (
     Bids,
     Cached,
     Capped,
-    ClaimRefund,
     Fetched,
     Gated,
     Heard,
@@ -29,7 +28,7 @@ from orchestrator.effects import (
 )
 from orchestrator.orders import order_draft, request_of, withdrawal_draft
 from orchestrator.run import Attempt, Candidate, Phase, Run, State, Unit
-from orchestrator.turn import Turn, check_effect, decline, fetch_effect, pay_effect, review
+from orchestrator.turn import Turn, check_effect, claim_effect, decline, fetch_effect, pay_effect, review
 from orchestrator.values import Unresolved
 from wallet.interface import Outcome, PayResult
 
@@ -49,7 +48,7 @@ def take_in(turn: Turn, given: BuyingInput) -> None:
     if unit is None or attempt is None:
         return
     if isinstance(given, Repaid):
-        if attempt.state is State.LOST and 0 < given.msat <= attempt.paid_msat:
+        if attempt.owes_msat and 0 < given.msat <= attempt.paid_msat:
             turn.note("repaid", unit, attempt, msat=given.msat)
         return
     if isinstance(given, Paid):
@@ -188,12 +187,13 @@ def _hear_feedback(turn: Turn, unit: Unit, attempt: Attempt, said: Feedback) -> 
         pay(turn, unit, attempt, bill)
     elif said.status == "error":
         paid = attempt.paid_msat > 0  # a payment that is only locked comes back by itself
-        turn.note("lost" if paid else "refused", unit, attempt, reason=said.message or "the provider gave up")
+        owes = min(_refund_due(said), attempt.amount_msat) if paid else 0
+        reason = said.message or "the provider gave up"
+        turn.note("lost" if paid else "refused", unit, attempt, reason=reason, owes_msat=owes)
         if paid:
             review(turn, unit, attempt, 1, f"took the money and gave up: {said.message}", "undelivered")
-            owes = _refund_due(said)
-            if 0 < owes <= attempt.amount_msat:
-                turn.do(ClaimRefund(*unit.key, attempt.number, said.provider, attempt.request_id, owes))
+            if owes:
+                turn.do(claim_effect(unit, turn.attempt(unit, attempt)))
         else:
             review(turn, unit, attempt, 2, f"gave up: {said.message}")
     elif said.status in ("processing", "partial"):
@@ -224,7 +224,7 @@ def pay(turn: Turn, unit: Unit, attempt: Attempt, bill: Bill) -> None:
     fee = turn.run.terms.fee_limit(bill.amount_msat)
     others = turn.run.committed_msat - attempt.reserved_msat
     if others + bill.amount_msat + fee > turn.run.terms.hard_msat:
-        kind = "declined" if attempt.state is State.ACCEPTED else "refused"
+        kind = "declined" if attempt.state in (State.ACCEPTED, State.SPARE) else "refused"
         turn.note(kind, unit, attempt, reason="over this run's budget")
         return
     turn.note(
@@ -272,15 +272,20 @@ def pay_what_is_owed(turn: Turn) -> None:
 
 
 def owed(run: Run) -> list[tuple[Unit, Attempt]]:
-    """Accepted work whose bill came with the result and is neither paid nor declined."""
+    """Work whose bill came with the result and is neither paid nor declined: what was accepted, and what people did."""
     if run.phase is not Phase.RUNNING:
         return []
     return [
         (unit, attempt)
         for unit, attempt in run.attempts
-        if attempt.state is State.ACCEPTED and attempt.source.get("bill") and not attempt.payment_hash
+        if taken_or_done(run, unit, attempt) and attempt.source.get("bill") and not attempt.payment_hash
         and not attempt.declined
     ]  # fmt: skip
+
+
+def taken_or_done(run: Run, unit: Unit, attempt: Attempt) -> bool:
+    """Whether this work is paid for: it was taken, or a person did it well and another one's was taken."""
+    return attempt.state is State.ACCEPTED or (attempt.state is State.SPARE and run.doc(unit).kind == JOB_HUMAN)
 
 
 def tried_of(unit: Unit) -> dict[str, int]:

@@ -175,6 +175,7 @@ class Attempt:
     cached: bool = False
     answered: bool = False  # the provider has said anything at all
     declined: bool = False  # its bill came with the result and was not paid
+    owes_msat: int = 0  # what its provider says it will pay back
     exhausted: bool = False  # everybody who sells it was tried
     uncalled: bool = False  # it was called out, and nobody came
     called_at: int = 0  # when its order was called out to everybody; 0: it was addressed to its provider
@@ -514,7 +515,7 @@ def _apply_to_attempt(attempt: Attempt, entry: Entry) -> Attempt:
         case "pending":
             return replace(attempt, pending=True)
         case "repaid":
-            return replace(attempt, paid_msat=max(0, attempt.paid_msat - data["msat"]))
+            return replace(attempt, paid_msat=max(0, attempt.paid_msat - data["msat"]), owes_msat=0)
         case "declined":
             return replace(attempt, declined=True)
         case "unpaid":
@@ -539,8 +540,10 @@ def _apply_to_attempt(attempt: Attempt, entry: Entry) -> Attempt:
             state = State.GATED if verdict.ok else State.REJECTED
             return replace(attempt, state=state, at=at, verdict=verdict, judged=True, reason=verdict.reason)
         case "refused" | "late" | "lost" | "rejected":
-            exhausted = bool(data.get("exhausted"))
-            return replace(attempt, state=State(entry.kind), at=at, reason=data["reason"], exhausted=exhausted)
+            return replace(
+                attempt, state=State(entry.kind), at=at, reason=data["reason"],
+                exhausted=bool(data.get("exhausted")), owes_msat=data.get("owes_msat", 0),
+            )  # fmt: skip
     return attempt
 
 

@@ -363,7 +363,7 @@ class Runner:
             case Pay():
                 work = self._pay(live, effect)
             case ClaimRefund():
-                work = self._claim_refund(effect)
+                work = self._claim_refund(live, effect)
             case Recall():
                 work = self._recall(live, effect)
             case Fetch():
@@ -440,17 +440,22 @@ class Runner:
             self._hook("effect Paid")
             live.inbox.put_nowait(Paid(self.clock(), pay.step, pay.idx, pay.attempt, result))
 
-    async def _claim_refund(self, claim: ClaimRefund) -> Input | None:
-        invoice = await self.till.invoice(claim.msat, f"refund of {claim.request_id[:16]}")
+    async def _claim_refund(self, live: _Live, claim: ClaimRefund) -> Input | None:
+        """One invoice a claim, on disk before it is sent: after a crash the same one is waited for."""
+        invoice = await self.journal.open_claim(claim.request_id)
         if invoice is None:
-            return None
-        words = [["status", "refund", "please pay this back"], ["amount", str(claim.msat), invoice.bolt11]]
-        event = self.key.sign(
-            kind=FEEDBACK, tags=[["e", claim.request_id], ["p", claim.provider], *words], created_at=self.clock()
-        )
-        await self.hands.whisper(event, self.hands.relays)
+            invoice = await self.till.invoice(claim.msat, f"refund of {claim.request_id[:16]}")
+            if invoice is None:
+                return None
+            words = [["status", "refund", "please pay this back"], ["amount", str(claim.msat), invoice.bolt11]]
+            event = self.key.sign(
+                kind=FEEDBACK, tags=[["e", claim.request_id], ["p", claim.provider], *words], created_at=self.clock()
+            )
+            await self.journal.put_claim(live.run, claim, invoice, event)
+            self.hands.stirred()
         received = await self.till.wait_for(invoice)
         if received is None:
+            await self.journal.drop_claim(invoice.payment_hash)
             return None
         return Repaid(self.clock(), claim.step, claim.idx, claim.attempt, received)
 

@@ -5,7 +5,20 @@ A `Turn` applies each entry as it is noted, so whoever decides next within the t
 
 from collections.abc import Iterable
 
-from orchestrator.effects import Ask, Check, Collect, Effect, Fetch, Pay, Progress, Publish, Record, Review, Wake
+from orchestrator.effects import (
+    Ask,
+    Check,
+    ClaimRefund,
+    Collect,
+    Effect,
+    Fetch,
+    Pay,
+    Progress,
+    Publish,
+    Record,
+    Review,
+    Wake,
+)
 from orchestrator.orders import declined_draft, withdrawal_draft
 from orchestrator.run import Attempt, Entry, Phase, Run, State, Unit, apply
 from orchestrator.values import Unresolved, cache_key, number
@@ -82,6 +95,11 @@ def pay_effect(unit: Unit, attempt: Attempt, *, again: bool = False) -> Pay:
         unit.name, unit.idx, attempt.number, provider, attempt.bolt11, attempt.payment_hash,
         attempt.amount_msat, attempt.max_fee_msat, again,
     )  # fmt: skip
+
+
+def claim_effect(unit: Unit, attempt: Attempt) -> ClaimRefund:
+    assert attempt.provider is not None
+    return ClaimRefund(*unit.key, attempt.number, attempt.provider.pubkey, attempt.request_id, attempt.owes_msat)
 
 
 def fetch_effect(run: Run, unit: Unit, attempt: Attempt) -> Fetch:

@@ -178,6 +178,26 @@ async def test_money_that_a_failed_provider_owes_is_claimed_back(tmp_path: Path)
         assert here.purse.msat == 1_000_000 + run.received_msat - 14_000
 
 
+async def test_killed_while_it_claims_money_back_timmy_claims_once(tmp_path: Path) -> None:
+    bad, good = {"mood": "owes", "price": 7_000}, {"price": 9_000, "name": "honest"}
+    async with market(tmp_path, bad, good) as here:
+        result, said = await here.buyer.buys(here.timmy)
+        run_id = said[0].first("e") or ""
+        assert result.kind == 6260
+        debtor = next(seller for seller in here.providers if seller.mood == "owes")
+        async with asyncio.timeout(10):
+            while not debtor.claims:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            await here.timmy.runner.close()  # every task is cut off where it stands
+            await debtor.wallet.pay_invoice(debtor.claims[0])
+            await here.timmy.runner.start()
+            run = await here.timmy.journal.load(run_id)
+            while run is None or run.spent_msat != 14_000:
+                await asyncio.sleep(0.05)
+                run = await here.timmy.journal.load(run_id)
+        assert len(debtor.claims) == 1 and here.purse.msat == 1_000_000 + run.received_msat - 14_000
+
+
 async def test_a_complaint_about_a_failed_gate_can_be_checked_by_others(tmp_path: Path) -> None:
     async with market(tmp_path, {"mood": "html", "price": 7_000}, {"price": 9_000, "name": "honest"}) as here:
         await here.buyer.buys(here.timmy)
