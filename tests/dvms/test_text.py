@@ -3,8 +3,10 @@
 
 import itertools
 import json
+import os
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +274,39 @@ def test_the_small_models_translate_both_ways(tmp_path: Path) -> None:
     assert "gato" in there and "raposa" in there and there.count("\n") == 2
     back = work(service, job(service, there, tmp_path / "b", kind=TRANSLATE, language="English", source="pt")).content
     assert "cat" in (back or "").lower() and "red" in (back or "").lower()
+
+
+def test_apertium_translates_where_it_is_installed(tmp_path: Path) -> None:
+    english = [pair for pair, by in translate.pairs().items() if by.mode and pair[0] == "en"]
+    if not english:
+        warnings.warn("TRANSLATION NOT TESTED: no apertium with a pair from English", stacklevel=1)
+        pytest.skip("TRANSLATION NOT TESTED: no apertium with a pair from English")
+    service = TextService()
+    for number, (_, target) in enumerate(english):
+        asked = job(service, "The house is green.", tmp_path / str(number), kind=TRANSLATE, language=target)
+        made = work(service, asked).content or ""
+        assert made.strip() and made != "The house is green." and made.endswith(".")
+
+
+@pytest.fixture
+def apertium(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A stand-in on the path: it lists one pair, and translates by shouting, after checking how it is called."""
+    program = tmp_path / "bin" / "apertium"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\n[ "$1" = -l ] && echo "  eng-spa" && exit\n[ "$*" = "-u eng-spa" ] && tr a-z A-Z\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    translate.pairs.cache_clear()
+    yield
+    monkeypatch.undo()
+    translate.pairs.cache_clear()
+
+
+@pytest.mark.usefixtures("apertium")
+def test_apertium_is_called_by_its_own_names(tmp_path: Path) -> None:
+    service = TextService()
+    asked = job(service, "the house is green\n", tmp_path / "job", kind=TRANSLATE, language="Spanish")
+    assert work(service, asked).content == "THE HOUSE IS GREEN"
 
 
 def test_translation_is_announced_only_where_it_can_be_done() -> None:
