@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from market.job import JobRequest
+from market.job import JobRequest, build_result
 from nostr.event import Event
 from orchestrator import units
 from orchestrator.errors import RecipeError
@@ -77,6 +77,29 @@ async def test_a_person_may_take_longer_to_answer_than_a_machine(
         timmy.world.deliver(ann, JobRequest.parse(asked[0]))
         run = await timmy.until_over(run_id)
     assert len(asked) == 1 and text_of(run, "edited").endswith("edited by ann")
+
+
+async def test_who_was_asked_and_delivered_is_paid_also_where_another_was_picked(tmp_path: Path) -> None:
+    people = Provider("ann", 5820, 40_000, "silent"), Provider("ben", 5820, 50_000, "silent")
+    free = [Provider(name, kind, mood="free") for name, kind in (("text", 5050), ("voice", 5251))]
+    recipe = read_aloud(seconds=20, instead="$story", buy=2, pick="best", tries=2)
+    async with Timmy(tmp_path, [*free, *people]) as timmy:
+        run_id = await timmy.sell(recipe, price_msat=2_000_000)
+        async with asyncio.timeout(10):
+            while len(asked := [event for _, event in timmy.world.events(kind=5820)]) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        for event in asked:
+            person = timmy.world.providers[event.first("p") or ""]
+            bill = timmy.world.invoice(person.name, person.price_msat)
+            result = build_result(
+                person.key, JobRequest.parse(event), f"edited by {person.name}",
+                extra_tags=[["amount", str(person.price_msat), bill]], created_at=timmy.world.clock(),
+            )  # fmt: skip
+            timmy.world.publish(result)
+        run = await timmy.until_over(run_id)
+    assert run.phase is Phase.DELIVERED and timmy.world.spent() == run.spent_msat == 90_000
+    states = {a.provider.name: a.state for a in run.units["edited", 0].attempts if a.provider}
+    assert set(states.values()) == {State.ACCEPTED, State.SPARE}
 
 
 async def test_another_person_comes_before_the_machine(tmp_path: Path) -> None:
