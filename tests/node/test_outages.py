@@ -70,7 +70,9 @@ def test_the_relay_is_away_for_a_minute(node: Node) -> None:
     node.kill("relay")
     time.sleep(max(0.0, began + OUTAGE - time.monotonic()))
     off.unlink()
-    check_end(node, buying.outcome())
+    bought = buying.outcome()
+    check_end(node, bought)
+    assert bought["state"] == "delivered", bought["reason"]
     assert others == {part: node.pid(part) for part in others}
     goes_on(node)
 
