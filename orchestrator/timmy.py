@@ -42,14 +42,14 @@ from orchestrator.shelf import files_of, read, recipes_for_sale
 from orchestrator.storefront import Storefront, recipe_event
 from orchestrator.till import Till
 from wallet import open_wallet
-from wallet.interface import Wallet, WalletError
+from wallet.door import Door
+from wallet.interface import Wallet, WalletUnreachable
 from wallet.msat import show
 
 log = logging.getLogger("timmy")
 
 CREDITS_HELD = 3000  # seconds: the box's own wallet gives locked credits back after an hour (wallet.hold_minutes)
 MAX_AGE = 3600  # seconds that a request may be old when it is heard, also after a time away
-PATIENCE = (1, 2, 5, 10)  # seconds between tries to reach the wallet
 LEARN_SECONDS = 600
 AGAIN = 5  # seconds until a loop that broke off begins again
 RESTOCK_SECONDS = 5
@@ -415,15 +415,13 @@ def own_keys(data: Path) -> frozenset[str]:
 
 async def _enter_wallet(stack: AsyncExitStack, wallet: str | Wallet, key: SecretKey) -> Wallet:
     """The wallet, entered; waited for as long as it takes."""
-    tries = 0
+    door = Door(open_wallet(wallet, key=key) if isinstance(wallet, str) else wallet)
+    stack.push_async_callback(_stop, [asyncio.create_task(door.run(), name="wallet")])
     while True:
-        purse = open_wallet(wallet, key=key) if isinstance(wallet, str) else wallet
         try:
-            return await stack.enter_async_context(purse)
-        except WalletError as error:
-            log.warning("the wallet cannot be reached yet: %s", error)
-        await asyncio.sleep(PATIENCE[min(tries, len(PATIENCE) - 1)])
-        tries += 1
+            return await door()
+        except WalletUnreachable as error:
+            log.warning("%s", error)
 
 
 async def _kept(name: str, loop: Callable[[], Awaitable[None]]) -> None:
