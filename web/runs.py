@@ -139,9 +139,15 @@ def choices(run: Run) -> list[dict[str, Any]]:
     return made
 
 
+def _called(name: str) -> str:
+    """What people call a unit: `cover~1` judges what `cover` delivered."""
+    step, tilde, _ = name.partition("~")
+    return f"judge of {step}" if tilde else name
+
+
 def _choice(unit: Unit, attempt: Attempt) -> dict[str, Any]:
     return {
-        "step": f"{unit.name} {unit.idx + 1}" + (f", try {attempt.number}" if attempt.number > 1 else ""),
+        "step": f"{_called(unit.name)} {unit.idx + 1}" + (f", try {attempt.number}" if attempt.number > 1 else ""),
         "winner": attempt.provider.name if attempt.provider else "",
         "columns": ["seller", *COLUMNS.values(), "out because"],
         "rows": [_row(candidate) for candidate in attempt.candidates[:12]],

@@ -72,6 +72,11 @@ class Service:
         return self.announcement.model
 
     @property
+    def unavailable(self) -> str:
+        """Why it cannot be had now, in the seller's words; "" where it can."""
+        return self.announcement.unavailable[:200]
+
+    @property
     def human(self) -> bool:
         return self.kind == JOB_HUMAN or "human" in self.announcement.topics
 
@@ -124,6 +129,6 @@ class Service:
             "seen": self.seen, "score": {
                 "mean": round(self.score.mean, 4), "low": round(self.score.low, 4), "jobs": self.score.jobs,
                 "raters": self.score.raters, "why": self.score.explain(),
-            }, "median_seconds": self.seconds, "recipe": self.recipe,
+            }, "unavailable": self.unavailable, "median_seconds": self.seconds, "recipe": self.recipe,
             "params": self.announcement.params, "href": self.href, "sample": media.url if media else None,
         }  # fmt: skip

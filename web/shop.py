@@ -48,7 +48,7 @@ async def shop(site: Site, request: web.Request) -> web.StreamResponse:
         found = [service.to_json() | {"works": _jobs(site, service)} for service in services]
         return site.answer(request, "", {"services": found})
     everything = services if kind is None and not words else site.shelf.services()
-    living = [s for s in everything if s.recipe and s.life == "live" and s.price_msat]
+    living = [s for s in everything if s.recipe and s.life == "live" and s.price_msat and not s.unavailable]
     living.sort(key=lambda s: (PROUDEST.index(s.recipe) if s.recipe in PROUDEST else len(PROUDEST), s.name))
     makes = [s for s in living if _from_words(s)][:OFFERED]
     show = _show(site, everything)

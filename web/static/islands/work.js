@@ -10,7 +10,7 @@ export const name = (pubkey) => names[pubkey] ?? `${pubkey.slice(0, 8)}…`;
 export const titleOf = (kind) => begun.kinds?.[kind]?.[0] ?? `kind ${kind}`;
 const tradeOf = (kind) => begun.kinds?.[kind]?.[1] ?? "other";
 
-const GOOD = new Set(["accepted", "cached"]),
+const GOOD = new Set(["accepted", "cached", "replaced"]),
   BAD = new Set(["failed", "lost", "refused", "rejected", "late"]);
 const words = {
   planned: "waits",
@@ -25,6 +25,7 @@ const words = {
   gated: "checked",
   accepted: "done",
   cached: "done before",
+  replaced: "another stands in",
 };
 export const look = (state) => (GOOD.has(state) ? "done" : BAD.has(state) ? "bad" : state === "planned" ? "" : "now");
 
@@ -46,7 +47,7 @@ export function useSteps(id, live, over) {
   const known = new Map(told.steps.map((step) => [`${step.name}.${step.index}`, { ...step, by: step.provider }]));
   for (const [key, step] of live) {
     const before = known.get(key);
-    const label = `${step.name}${step.index > 0 ? ` ${Number(step.index) + 1}` : ""}`;
+    const label = `${step.name.includes("~") ? `judge of ${step.name.split("~")[0]}` : step.name}${step.index > 0 ? ` ${Number(step.index) + 1}` : ""}`;
     const settled = before?.done || before?.failed;
     known.set(key, {
       label,
