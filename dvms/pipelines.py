@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dvms.service import Failed, Progress
+from dvms.service import Artefact, Engine, Failed, Progress
 
 Preview = Callable[[Any], None]
 ROOM = 1.25  # memory a model needs, against the size of its weights
@@ -148,6 +148,72 @@ def from_picture(pipe: Any) -> Any:
         return AutoPipelineForImage2Image.from_pipe(pipe)
     except (ValueError, KeyError, TypeError) as error:
         raise Failed("this model can't start from a picture") from error
+
+
+# Families whose hub page names the pipeline for text alone, and the class that starts from a picture with its weights.
+FROM_A_PICTURE = {
+    "WanPipeline": "WanImageToVideoPipeline",
+    "LTXPipeline": "LTXImageToVideoPipeline",
+    "HunyuanVideoPipeline": "HunyuanVideoImageToVideoPipeline",
+    "CogVideoXPipeline": "CogVideoXImageToVideoPipeline",
+}
+
+
+def clip_from_picture(pipe: Any) -> Any:
+    """The video pipeline that starts from a picture, with the same weights. Raises Failed where the family has none."""
+    if "image" in inspect.signature(pipe.__call__).parameters:
+        return pipe
+    import diffusers
+
+    kind = getattr(diffusers, FROM_A_PICTURE.get(type(pipe).__name__, ""), None)
+    if kind is None:
+        raise Failed("this model can't start from a picture")
+    try:
+        return kind.from_pipe(pipe)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Failed("this model can't start from a picture") from error
+
+
+def opened(path: Path | None) -> Any:
+    """The input picture, RGB. Raises Failed where there is none to read."""
+    from PIL import Image, UnidentifiedImageError
+
+    if path is None:
+        raise Failed("the picture did not arrive")
+    try:
+        with Image.open(path) as source:
+            return source.convert("RGB")
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise Failed("the input picture can't be read") from error
+
+
+def previews(folder: Path, progress: Progress) -> Preview:
+    """Shows unfinished latents to the customer as small pictures, kept in `folder`."""
+    count = 0
+
+    def preview(latents: Any) -> None:
+        nonlocal count
+        image = sketch(latents)
+        if image is not None:
+            count += 1
+            path = folder / f"preview-{count}.jpg"
+            image.save(path, quality=80)
+            progress.preview(Artefact(path, "image/jpeg", image.width, image.height, alt="unfinished"))
+
+    return preview
+
+
+def facts(pipe: Any, engine: Engine, licence: str, seed: int) -> dict[str, str]:
+    """What a result says of how it was made."""
+    return {
+        "engine": engine.name, "model": engine.model, "pipeline": type(pipe).__name__, "seed": str(seed),
+        "licence": engine.licence or licence or "see the model's card",
+    }  # fmt: skip
+
+
+def first(*values: Any) -> Any:
+    """The first that is not None: the customer's wish, the operator's, the family's."""
+    return next((value for value in values if value is not None), None)
 
 
 def run(pipe: Any, progress: Progress, span: tuple[float, float], preview: Preview | None, **wanted: Any) -> Any:

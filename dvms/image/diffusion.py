@@ -8,7 +8,7 @@ from dvms.service import Artefact, Engine, Failed, Job, Progress, Result
 
 def picture(job: Job[Any], progress: Progress, settings: Any, engine: Engine, width: int, height: int) -> Result:
     """Load the model once, run it with progress and previews, check and save the picture."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     from dvms.image.service import save_png
 
@@ -22,47 +22,25 @@ def picture(job: Job[Any], progress: Progress, settings: Any, engine: Engine, wi
         "negative_prompt": p.negative_prompt or None,
         "width": width,
         "height": height,
-        "num_inference_steps": _first(p.steps, settings.steps, steps),
-        "guidance_scale": _first(p.guidance_scale, settings.guidance_scale, guidance),
+        "num_inference_steps": pipelines.first(p.steps, settings.steps, steps),
+        "guidance_scale": pipelines.first(p.guidance_scale, settings.guidance_scale, guidance),
         "seed": job.seed,
     }
     given = job.files("image/")
-    if given and given[0].path is not None:
-        try:
-            with Image.open(given[0].path) as opened:
-                start = ImageOps.fit(opened.convert("RGB"), (width, height), Image.Resampling.LANCZOS)
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise Failed("the input picture can't be read") from error
+    if given:
+        start = ImageOps.fit(pipelines.opened(given[0].path), (width, height), Image.Resampling.LANCZOS)
         pipe = pipelines.from_picture(pipe)
         wanted |= {"image": start, "strength": max(0.05, p.strength)}
-    count = 0
-
-    def preview(latents: Any) -> None:
-        nonlocal count
-        image = pipelines.sketch(latents)
-        if image is not None:
-            count += 1
-            path = job.workdir / f"preview-{count}.jpg"
-            image.save(path, quality=80)
-            progress.preview(Artefact(path, "image/jpeg", image.width, image.height, alt="unfinished"))
-
-    out = pipelines.run(pipe, progress, (0.1, 0.95), preview, **wanted)
+    out = pipelines.run(pipe, progress, (0.1, 0.95), pipelines.previews(job.workdir, progress), **wanted)
     images = getattr(out, "images", None)
     if images is None or len(images) == 0:
         raise Failed("this model makes no pictures")
     if any(getattr(out, "nsfw_content_detected", None) or []):
         raise Failed("the picture did not pass the model's own safety check")
     image = images[0].convert("RGB")
-    facts = {
-        "engine": engine.name, "model": engine.model, "pipeline": type(pipe).__name__, "seed": str(job.seed),
-        "licence": engine.licence or licence or "see the model's card",
-    }  # fmt: skip
+    facts = pipelines.facts(pipe, engine, licence, job.seed)
     if settings.safety:
         facts = pipelines.refuse_indecent(image, facts)
     path = save_png(image, job.workdir / "picture.png", None, model=engine.model, seed=job.seed, prompt=prompt)
     progress(1.0, "done")
     return Result(None, (Artefact(path, "image/png", image.width, image.height, alt=prompt[:300]),), facts)
-
-
-def _first(*values: Any) -> Any:
-    return next((value for value in values if value is not None), None)

@@ -436,7 +436,7 @@ def _where(places: list[tuple[str, list[str]]], known: str | None, subject: Noun
         domain = (
             _painted_place(f"{preposition} {phrase}")
             or ("city" if set(low.split()) & PLACE_NAMES else known)
-            or "meadow"
+            or ("city" if subject.kind == "person" else "meadow")
         )
         return domain if domain in DOMAIN_PLACES else "heart", preposition, phrase
     if subject.kind == "place":

@@ -147,7 +147,8 @@ PLAIN_CHORUS = (
 
 def _chorus(theme: Theme, rng: random.Random, used: set[str]) -> tuple[str, ...]:
     kind, concept = theme.subject.kind, theme.concept
-    near = [f"chorus {theme.domain}"] if theme.domain != "heart" else []
+    sunny = theme.domain in ("meadow", "beach") and theme.time in ("storm", "night", "fog")
+    near = [f"chorus {theme.domain}"] if theme.domain != "heart" and not sunny else []
     if concept and (concept != "love" or kind in ("person", "animal", "feeling")):
         near.append(f"chorus {concept}")
     if kind in ("vehicle", "food", "feeling"):

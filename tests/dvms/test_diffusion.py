@@ -117,8 +117,9 @@ def test_the_least_offloading_that_fits_is_chosen() -> None:
     assert pipelines.fits([8 * gib], 8 * gib) == "sequential"
 
 
-def test_an_image_to_video_pipeline_makes_a_clip(tmp_path: Path) -> None:
-    model = tiny_models.wan_image_to_video(tmp_path / "wan")
+@pytest.mark.parametrize("as_published", [True, False], ids=["text class on the hub", "picture class"])
+def test_a_model_that_starts_from_a_picture_makes_a_clip(as_published: bool, tmp_path: Path) -> None:
+    model = tiny_models.wan(tmp_path / "wan", as_published=as_published)
     start = tmp_path / "start.png"
     Image.effect_noise((96, 64), 60).convert("RGB").save(start)
     service = AnimationService(AnimationSettings(engine=str(model), safety=False))

@@ -2,13 +2,15 @@
 """Songs: their length, form, loudness, sheet, and that the words are sung where the sheet says."""
 
 import itertools
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dvms import audio
-from dvms.music import lyrics, planner, sheet, styles
+from dvms.music import lyrics, planner, sheet, soundfont, styles
 from dvms.music.service import MusicService, MusicSettings
 from dvms.service import Failed, Progress, Refused
 from tests.dvms.helpers import job, work
@@ -212,3 +214,64 @@ def test_every_container_keeps_the_sheet(mime: str, tmp_path: Path) -> None:
     silence = np.zeros((audio.RATE, 2), np.float32)
     audio.write(tmp_path / "song", silence, audio.RATE, mime, metadata={"comment": '{"timmy": "song/1"}', "title": "T"})
     assert audio.metadata(tmp_path / "song")["comment"] == '{"timmy": "song/1"}'
+
+
+# Stands in for FluidSynth: checks how it is called, reads the MIDI file, and plays each note as a click.
+PLAYER = """#!{python}
+import sys, mido, numpy as np, wave
+flags, font, midi = sys.argv[1:-2], sys.argv[-2], sys.argv[-1]
+assert font.endswith(".sf2") and "-F" in flags and flags[flags.index("-r") + 1] == "44100", sys.argv
+file = mido.MidiFile(midi)
+sound = np.zeros(int((file.length + 1) * 44100), np.int16)
+now, channels = 0.0, set()
+for message in file:
+    now += message.time
+    if message.type == "note_on" and message.velocity:
+        channels.add(message.channel)
+        sound[int(now * 44100) : int(now * 44100) + 400] = 9000
+assert {{1, 2, 3, 9}} <= channels, channels
+with wave.open(flags[flags.index("-F") + 1], "wb") as out:
+    out.setnchannels(1), out.setsampwidth(2), out.setframerate(44100)
+    out.writeframes(sound.tobytes())
+"""
+
+
+@pytest.fixture
+def fluidsynth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `fluidsynth` first on the path, and a SoundFont to name."""
+    program, font = tmp_path / "bin" / "fluidsynth", tmp_path / "band.sf2"
+    program.parent.mkdir()
+    program.write_text(PLAYER.format(python=sys.executable))
+    program.chmod(0o755)
+    font.write_bytes(b"RIFF")
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    return font
+
+
+def test_fluidsynth_plays_the_band_where_it_is_installed(fluidsynth: Path, tmp_path: Path) -> None:
+    service = MusicService(MusicSettings(soundfont=str(fluidsynth)))
+    made = job(service, "night drive", tmp_path / "song", seconds=10, style="pop", vocals="off", seed=3)
+    result = work(service, made)
+    assert "FluidSynth" in " ".join(result.facts.values())
+    assert len(audio.read(result.files[0].path)) / audio.RATE == pytest.approx(10, abs=0.3)
+
+
+def test_the_midi_file_has_every_note_where_the_plan_has_it(tmp_path: Path) -> None:
+    import mido
+
+    song = planner.plan(styles.STYLES["rock"], (), 20, 4)
+    soundfont.write_midi(song, tmp_path / "song.mid")
+    now, heard = 0.0, []
+    for message in mido.MidiFile(tmp_path / "song.mid"):
+        now += message.time
+        if message.type == "note_on" and message.velocity:
+            heard.append((now, message.note))
+    assert len(heard) == len(song.notes)
+    for (at, pitch), note in zip(sorted(heard), sorted((n.start, n.pitch) for n in song.notes), strict=True):
+        assert at == pytest.approx(note[0], abs=0.01) or pitch == note[1]
+
+
+def test_a_fluidsynth_that_fails_leaves_the_song_to_the_built_in_band(fluidsynth: Path) -> None:
+    song = planner.plan(styles.STYLES["pop"], (), 6, 4)
+    assert soundfont.render(song, fluidsynth) is not None
+    assert soundfont.render(song, fluidsynth.with_suffix(".wrong")) is None

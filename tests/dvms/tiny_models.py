@@ -71,13 +71,14 @@ def stable_diffusion(folder: Path) -> Path:
     return folder / "pipe"
 
 
-def wan_image_to_video(folder: Path) -> Path:
-    """A WanImageToVideoPipeline (the family of Wan 2.2 TI2V) of a few thousand weights."""
+def wan(folder: Path, *, as_published: bool) -> Path:
+    """A tiny Wan 2.2 TI2V. `as_published` its folder names the class for text alone, as the one on the hub does."""
     import torch
     from diffusers import (
         AutoencoderKLWan,
         FlowMatchEulerDiscreteScheduler,
         WanImageToVideoPipeline,
+        WanPipeline,
         WanTransformer3DModel,
     )
     from transformers import T5TokenizerFast, UMT5Config, UMT5EncoderModel
@@ -110,15 +111,15 @@ def wan_image_to_video(folder: Path) -> Path:
         qk_norm="rms_norm_across_heads",
         rope_max_seq_len=32,
     )
-    pipe = WanImageToVideoPipeline(
+    more: dict[str, Any] = {} if as_published else {"image_encoder": None, "image_processor": None}
+    pipe = (WanPipeline if as_published else WanImageToVideoPipeline)(
         tokenizer=tokenizer,
         text_encoder=text,
         vae=vae,
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
-        image_encoder=None,
-        image_processor=None,
         expand_timesteps=True,
+        **more,
     )
     pipe.save_pretrained(folder / "pipe")
     return folder / "pipe"

@@ -17,6 +17,7 @@ from dvms.image.storybook.vocabulary import VOCABULARY as V
 MOST_SUBJECTS = 4
 DETERMINERS = frozenset(["a", "an", "the", "his", "her", "their", "my", "our", "its", "some", "two", "three"])
 PAUSE = "_"  # stands for punctuation between words
+PAIRS = re.compile(r"holding hands|couple|wrestling|with bunny ears|^kiss|family")
 SMILEY = re.compile(r"face-(?!costume|negative|hat)")
 CERTAIN, SURE, PERHAPS = 0.8, 0.64, 0.57
 
@@ -153,6 +154,8 @@ def _english(text: str) -> Meaning:
     weather = frozenset(name for name, pattern in V.weather.items() if _whole(pattern, text))
     if "lightning" in weather and len(found) > 1:  # in the sky, not as a thing
         found = [item for item in found if item.sprite.label != "high voltage"]
+    if place == "sky" and not _whole(ALOFT, text) and any(_walks(item) for item in found):
+        place = "meadow"  # "a man under a blue sky" stands somewhere
     carpet = _carpet(words, found)
     subjects = _related(words, [item for item in found if item is not carpet])
     meaning = Meaning(
@@ -169,6 +172,14 @@ def _english(text: str) -> Meaning:
     if carpet is not None or any(item.word not in V.abstract and item.score >= SURE for item in found):
         return meaning
     return _felt(text, meaning)
+
+
+ALOFT = r"(above|among|over|through|on|in|into) (the |a )?(clouds|sky|air|heavens?)|fly\w*|float\w*|soar\w*|dream\w*"
+
+
+def _walks(item: _Found) -> bool:
+    """True for who needs ground under the feet."""
+    return item.sprite.subgroup.startswith(("person", "animal-mammal", "face", "family", "place", "transport-ground"))
 
 
 def _felt(text: str, meaning: Meaning) -> Meaning:
@@ -328,13 +339,15 @@ def _qualified(item: _Found, words: list[str]) -> _Found:
             break
         elif word.endswith("ing") or word in ALIASES or sprites.named(word) is not None:
             break
+    if PAIRS.search(item.sprite.label):  # it shows two already
+        item.count = max(1, item.count // 2)
     if item.colour and item.colour in V.natural.get(item.sprite.label, ()):
         item.colour = None
     last = item.word.split()[-1]
     if (item.count == 1 and singular(last) != last and last not in V.single and sprites.named(item.word) is None) or (
         item.count == 1 and last in V.irregular
     ):
-        item.count, item.plural = 3, True
+        item.count, item.plural = (1 if PAIRS.search(item.sprite.label) else 3), True
     return item
 
 
