@@ -116,7 +116,7 @@ async def test_a_picture_that_failed_is_no_clip_and_no_failure(tmp_path: Path) -
 async def test_an_open_call_is_answered_by_many_and_paid_to_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turn, "CALL_SECONDS", 0.05)
+    monkeypatch.setattr(turn, "CALL_SECONDS", 0.7)
     sellers = [
         *crowd(),
         Provider("cheap", 5100, 6_000),
