@@ -381,6 +381,10 @@ def _related(words: list[str], found: list[_Found]) -> list[Subject]:
                 item.sprite, item.word, item.count, item.colour, item.size, pose, relation, to if relation else None
             )
         )
+    for i in range(len(subjects) - 2, -1, -1):  # "a fox and a rabbit dancing": both do
+        between = " ".join(words[found[i].end : found[i + 1].start])
+        if subjects[i].pose is None and re.fullmatch(r"and( (a|an|the|his|her))?( \w+)?", between):
+            subjects[i] = replace(subjects[i], pose=subjects[i + 1].pose)
     return subjects
 
 
