@@ -23,7 +23,7 @@ NODE, PARTS, TRADE, OPERATE = "The node", "Parts, each alone", "Hire and sell", 
 COMMANDS: dict[str, Entry] = {
     "demo": Entry("node.commands.demo:demo", NODE, "A whole node, one music video bought and audited."),
     "up": Entry("node.commands.up:up", NODE, "The node: relay, wallet, every trade, Timmy, the page."),
-    "status": Entry("node.commands.up:status", NODE, "Processes, jobs and earnings of the running node."),
+    "status": Entry("node.commands.status:status", NODE, "Processes, jobs and earnings of the running node."),
     "link": Entry("node.commands.up:link", NODE, "A one-time address that signs you in on the page as operator."),
     "relay": Entry("node.commands.relay:app", PARTS, "The relay alone; its status, import, export."),
     "wallet": Entry("node.commands.wallet:app", PARTS, "The wallet service; balance, invoices, connections."),
