@@ -93,11 +93,9 @@ def orders(number, shops, files):
     return found
 
 
-async def a_person(data):
+async def a_person(box):
     """Somebody who does every task."""
-    box = await Inbox.open(data)
     try:
-        await box.present(int(time.time()) + 600)
         while True:
             for task in await box.tasks():
                 await box.deliver(task.id, "ann", text="hello from a person")
@@ -144,12 +142,13 @@ async def a_day_at_the_shop(data):
             running_wallet(WalletSettings(parts=["owner", "text"]), data, relays=[relay])
         )
         till = (data / "wallet" / "connections" / "text.uri").read_text().strip()
-        shops = {}
+        box, shops = await Inbox.open(data), {}
+        await box.present(int(time.time()) + 600)  # before the worker looks who is there
         for trade, where in TRADES.items():
             settings = SellerSettings(price=21, free_per_day=1, free_per_day_all=1, announce=False)
             host = opened(Found(load(where), where, trade), settings, {}, data=data, relays=[relay], wallet=till)
             shops[trade] = (await stack.enter_async_context(host)).key.public
-        person = asyncio.create_task(a_person(data))
+        person = asyncio.create_task(a_person(box))
         files = await upload(relay, data)
         scopes = frozenset({Scope.PAY, Scope.READ})
         purses = [(await bank.connect(script, account="owner", scopes=scopes)).text for script in CLIENTS]

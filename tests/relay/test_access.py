@@ -116,7 +116,7 @@ async def test_lists_times_and_sizes(start: Start, key: SecretKey, other: Secret
         refused = {
             other.sign(kind=1): "blocked:",
             key.sign(kind=7): "blocked:",
-            key.sign(kind=1, created_at=NOW + 600): "invalid:",
+            key.sign(kind=1, created_at=NOW + 86_400): "invalid:",
             key.sign(kind=1, created_at=NOW - 7200): "invalid:",
             key.sign(kind=1, content="x" * 2000): "invalid:",
         }
