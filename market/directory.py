@@ -24,6 +24,7 @@ from market.kinds import (
     DELETION,
     FEEDBACK,
     HEARTBEAT,
+    JOB_COMPOSITE,
     PROFILE,
     RECOMMENDATION,
     RELAY_LIST,
@@ -185,6 +186,8 @@ class Directory:
             if kind is not None and each != kind:
                 continue
             stats = self.stats.get((pubkey, each), Stats())
+            # One key sells many recipes under one kind: what one of them cost says nothing about another.
+            billed = stats.billed[-10:] if each != JOB_COMPOSITE else []
             yield Offer(
                 provider=pubkey,
                 kind=each,
@@ -194,7 +197,7 @@ class Directory:
                 liveness=self.liveness(pubkey),
                 last_seen=self._last_seen(pubkey),
                 price_msat=announcement.price_msat,
-                billed_msat=int(median(stats.billed[-10:])) if stats.billed else None,
+                billed_msat=int(median(billed)) if billed else None,
                 relays=self.relays_of(pubkey),
                 stats=stats,
                 recommended_by=frozenset(

@@ -46,7 +46,7 @@ def demo(
         err.print(f"[dim]a whole node in {folder}, up after {time.monotonic() - began:.1f} s: {url}[/dim]\n")
         _wait_for_timmy(folder)
         out.rule("[bold]for sale on this node", align="left", style="dim")
-        market.services(data=folder)
+        market.services(alive=True, data=folder)
         out.print()
         out.rule(f"[bold]a music video: {prompt}", align="left", style="dim")
         market.buy(RECIPE, [prompt], param=[f"seconds={seconds}"], save=target, seconds=600, data=folder)

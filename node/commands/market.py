@@ -44,7 +44,7 @@ WalletOption = Annotated[
 
 def services(
     kind: Annotated[str | None, typer.Option("--kind", help="Only this kind of job: a number or a name.")] = None,
-    alive: Annotated[bool, typer.Option("--alive", help="Leave out sellers without a recent heartbeat.")] = False,
+    alive: Annotated[bool, typer.Option("--alive", help="Leave out what cannot be had now.")] = False,
     why: Annotated[
         bool, typer.Option("--why", help="Say where each score comes from; re-runs gates that complaints name.")
     ] = False,
@@ -64,7 +64,8 @@ def services(
     if recommend is not None:
         asyncio.run(_recommend(folder, relay_urls(folder, relay), _pubkey(recommend)))
     found = asyncio.run(_services(folder, relay_urls(folder, relay), number, publish_ranks, recheck=why))
-    found = [(offer, score) for offer, score in found if offer.alive or not alive]
+    if alive:
+        found = [(offer, score) for offer, score in found if offer.alive and not offer.announcement.unavailable]
     if as_json:
         print_json([offer_json(offer, score) for offer, score in found])
     elif not found:
