@@ -1,6 +1,5 @@
 """Which processes make a node, from its settings: the one list that `up`, `demo` and `docker/` agree on."""
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -34,7 +33,7 @@ def chosen(wanted: Iterable[str]) -> list[str]:
 
 def part(name: str, data: Path, *, host: str, port: int, environ: dict[str, str]) -> Part:
     """How the supervisor starts a part; `host` and `port` are the relay's."""
-    command = [sys.executable, "-m", "node.cli", *(["dvm", name] if name in TRADES else [name]), "--data", str(data)]
+    command = [*(["dvm", name] if name in TRADES else [name]), "--data", str(data)]
     if name == "relay":
         command += ["--host", host, "--port", str(port)]
-    return Part(name, command, ready=f"{name} ", environ=environ)
+    return Part(name, command, ready=f"{name} ", environ=environ, timmy=True)

@@ -18,8 +18,10 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Protocol
 
 from node.errors import Unavailable, UsageComplaint
+from node.nursery import Nursery, possible
 
 log = logging.getLogger("node")
 
@@ -32,18 +34,33 @@ GRACES = (4.5, 6.0, 9.5)  # seconds since the stop began until SIGKILL: those on
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One process of the node. `ready` is the prefix of the stdout line that says it is up."""
+    """One process of the node. `ready` is the prefix of the stdout line that says it is up.
+
+    `command` is a program with its arguments, or the arguments of `timmy` alone where `timmy` is true.
+    """
 
     name: str
     command: Sequence[str]
     ready: str
     environ: Mapping[str, str] = field(default_factory=dict)
+    timmy: bool = False
+
+
+class Process(Protocol):
+    """What the supervisor does with a process, however it came into the world."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    async def wait(self) -> int: ...
+    def send_signal(self, signal: int) -> None: ...
 
 
 @dataclass(slots=True)
 class Running:
     part: Part
-    process: asyncio.subprocess.Process | None = None
+    process: Process | None = None
     started: float = 0.0
     restarts: int = 0
     state: str = "starting"
@@ -69,6 +86,7 @@ class Supervisor:
         self._parts: dict[str, Running] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
+        self._nursery = Nursery() if possible() else None
         self._off = status.parent / "off"
         shutil.rmtree(self._off, ignore_errors=True)
         logs.mkdir(parents=True, exist_ok=True)
@@ -94,6 +112,8 @@ class Supervisor:
         for wave, until in zip((everyone[2:], everyone[1:2], everyone[:1]), GRACES, strict=True):
             grace = began + until - time.monotonic()
             await asyncio.gather(*(self._end(running, grace) for running in wave))
+        if self._nursery is not None:
+            self._nursery.close()
         self._write_status()
 
     async def _end(self, running: Running, grace: float) -> None:
@@ -151,32 +171,46 @@ class Supervisor:
         return True
 
     async def _run_once(self, running: Running) -> int:
+        """One life of the part, its words to its log. Its stdin is held open and never written: that it ends tells
+        the part that we are gone."""
         part = running.part
-        process = await asyncio.create_subprocess_exec(
+        theirs_in, ours_in = os.pipe()
+        ours_out, theirs_out = os.pipe()
+        with os.fdopen(ours_in, "wb"), os.fdopen(ours_out, "rb") as words:
+            try:
+                process = running.process = await self._spawn(part, theirs_in, theirs_out)
+            finally:
+                os.close(theirs_in)
+                os.close(theirs_out)
+            self._write_status()
+            journal = logging.handlers.RotatingFileHandler(
+                self._logs / f"{part.name}.log", maxBytes=10_000_000, backupCount=1, delay=True
+            )
+            with contextlib.closing(journal):
+                async for line in _lines(words):
+                    journal.emit(logging.makeLogRecord({"msg": line}))
+                    if line.startswith(part.ready) and running.state == "starting":
+                        running.line, running.state = line, "ready"
+                        running.ready.set()
+                        self._write_status()
+                    elif self._echo:
+                        sys.stderr.write(f"{line}\n")
+            return await process.wait()
+
+    async def _spawn(self, part: Part, stdin: int, stdout: int) -> Process:
+        environ = {**part.environ, "TIMMY_SUPERVISED": "1", "PYTHONUNBUFFERED": "1"}
+        if part.timmy and self._nursery is not None:
+            with contextlib.suppress(ChildProcessError):
+                return await self._nursery.bear(part.command, environ, stdin, stdout)
+        return await asyncio.create_subprocess_exec(
+            *([sys.executable, "-m", "node.cli"] if part.timmy else []),
             *part.command,
-            stdin=asyncio.subprocess.PIPE,  # held open, never written: its end tells the part that we are gone
-            stdout=asyncio.subprocess.PIPE,
+            stdin=stdin,
+            stdout=stdout,
             stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ, **part.environ, "TIMMY_SUPERVISED": "1", "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **environ},
             start_new_session=True,
-            limit=1 << 20,
         )
-        running.process = process
-        self._write_status()
-        assert process.stdout is not None
-        journal = logging.handlers.RotatingFileHandler(
-            self._logs / f"{part.name}.log", maxBytes=10_000_000, backupCount=1, delay=True
-        )
-        with contextlib.closing(journal):
-            async for line in _lines(process.stdout):
-                journal.emit(logging.makeLogRecord({"msg": line}))
-                if line.startswith(part.ready) and running.state == "starting":
-                    running.line, running.state = line, "ready"
-                    running.ready.set()
-                    self._write_status()
-                elif self._echo:
-                    sys.stderr.write(f"{line}\n")
-        return await process.wait()
 
     def _last_words(self, name: str) -> str:
         path = self._logs / f"{name}.log"
@@ -200,18 +234,22 @@ class Supervisor:
             fresh.replace(self._status)
 
 
-async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
-    while True:
-        try:
-            line = await stream.readline()
-        except ValueError:  # longer than the limit: not a log line
-            continue
-        if not line:
-            return
-        yield line.decode(errors="replace").rstrip()
+async def _lines(pipe: IO[bytes]) -> AsyncIterator[str]:
+    stream = asyncio.StreamReader(limit=1 << 20)
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), pipe)
+    with contextlib.closing(transport):
+        while True:
+            try:
+                line = await stream.readline()
+            except ValueError:  # longer than the limit: not a log line
+                continue
+            if not line:
+                return
+            yield line.decode(errors="replace").rstrip()
 
 
-def _signal(process: asyncio.subprocess.Process | None, number: int) -> None:
+def _signal(process: Process | None, number: int) -> None:
     if process is not None:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(number)
