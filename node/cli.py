@@ -39,7 +39,7 @@ COMMANDS: dict[str, Entry] = {
     "recipe": Entry("node.commands.orchestrator:recipe", TRADE, "Write, check, publish, fork, simulate, run recipes."),
     "audit": Entry("node.commands.orchestrator:audit", TRADE, "Check a receipt tree line by line."),
     "books": Entry("node.commands.orchestrator:books", TRADE, "Price, costs and margin of each run."),
-    "inbox": Entry("node.commands.dvm:inbox", TRADE, "Tasks for people: list, claim, deliver."),
+    "inbox": Entry("node.commands.inbox:app", TRADE, "Tasks for people: list, claim, deliver."),
     "mcp": Entry("node.commands.mcp:mcp", TRADE, "Lets an AI agent buy here, within a budget you set (MCP)."),
     "keys": Entry("node.commands.keys:app", OPERATE, "List, export, import, rotate the node's keys."),
     "config": Entry("node.commands.config:app", OPERATE, "Show, set and check settings."),

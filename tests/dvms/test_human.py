@@ -15,7 +15,8 @@ from dvms.serve import opened
 from dvms.service import Input, Job, Progress, Refused
 from dvms.settings import SellerSettings
 from market.job import JobInput, JobResult
-from node.commands.dvm import app, inbox
+from node.commands.dvm import app
+from node.commands.inbox import app as inbox
 from nostr.filter import Filter
 from tests.dvms.conftest import Purse, until
 
