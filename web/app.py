@@ -53,7 +53,7 @@ class Site:
         self.runs = Runs(data)
         self.scores = Scores(data, self.runs, clock)
         self.store = PageStore(data, clock)
-        self.shelf = Shelf(self.scores.of, clock, self.store.note_price)
+        self.shelf = Shelf(self.scores.of, clock, self.store.note_price, lambda: self.scores.own)
         self.render.jinja.filters["who"] = self.shelf.name
         self.purse = Purse(data, settings, clock, self.store)
         self.workshop = workshop

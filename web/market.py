@@ -118,9 +118,8 @@ async def new(site: Site, request: web.Request) -> web.StreamResponse:
     what = request.match_info["what"]
     found = site.shelf.services(kind=int(what)) if what.isascii() and what.isdigit() else site.shelf.by_recipe(what)
     to = request.query.get("to")
-    if to:
-        chosen = _pubkey(to)
-        found.sort(key=lambda item: item.pubkey != chosen)
+    chosen = _pubkey(to) if to else None
+    found.sort(key=lambda item: (item.pubkey != chosen, item.life == "gone", bool(item.unavailable)))
     if not found:
         raise NotFound("Nobody sells this on this relay at the moment. Timmy and the workers may still be starting.")
     seller = found[0]

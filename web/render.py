@@ -136,8 +136,8 @@ def policy(nonce: str) -> str:
         "default-src 'self'",
         f"script-src 'nonce-{nonce}' 'strict-dynamic'",
         "style-src 'self'",
-        "img-src 'self' data: https:",
-        "media-src 'self' https:",
+        "img-src 'self' data: blob: https:",  # blob: is what this tab has opened of sealed files
+        "media-src 'self' blob: https:",
         "connect-src 'self' ws: wss: https:",
         "object-src 'none'",
         "base-uri 'none'",

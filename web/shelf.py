@@ -44,12 +44,17 @@ RESULTS = tuple(result_kind(kind) for kind in JOB_KINDS)
 
 
 class Shelf:
-    """`start` it with the relay's URL; then ask. Every answer is from memory. `score` says how good a seller is."""
+    """`start` it with the relay's URL; then ask. Every answer is from memory. `score` says how good a seller is, `own`
+    which keys are this node's."""
 
     def __init__(
-        self, score: Callable[[str, int], Score], clock: Clock = system_clock, note_price: PriceNote = lambda *_: None
+        self,
+        score: Callable[[str, int], Score],
+        clock: Clock = system_clock,
+        note_price: PriceNote = lambda *_: None,
+        own: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
-        self._score, self._clock, self._note_price = score, clock, note_price
+        self._score, self._clock, self._note_price, self._own = score, clock, note_price, own
         self._announcements: dict[tuple[str, str], Announcement] = {}
         self._withdrawn: dict[str, int] = {}
         self._names: dict[str, tuple[int, str]] = {}
@@ -81,7 +86,7 @@ class Shelf:
         wanted = (
             Filter(kinds=[ANNOUNCEMENT, HEARTBEAT, RECIPE], limit=3000),
             Filter(kinds=[PROFILE], limit=2000),
-            Filter(kinds=[DELETION], tags={"k": [str(ANNOUNCEMENT), str(HEARTBEAT), str(RECIPE)]}, limit=500),
+            Filter(kinds=[DELETION], limit=500),  # many do not say what kinds they delete
             Filter(kinds=RESULTS, limit=1000),
         )
         async for event in pool.subscribe(*wanted):
@@ -128,11 +133,7 @@ class Shelf:
         elif event.kind == PROFILE:
             self._take_profile(event)
         elif event.kind == DELETION:
-            for address in event.values("a"):
-                if address.startswith(f"{HEARTBEAT}:{event.pubkey}:"):
-                    self._leave(event)
-                elif address.split(":")[1:2] == [event.pubkey]:
-                    self._withdrawn[address] = max(event.created_at, self._withdrawn.get(address, 0))
+            self._take_deletion(event)
         else:
             self._take_result(event)
         for kept in (
@@ -146,6 +147,19 @@ class Shelf:
             self._recipes,
         ):
             _bound(kept)
+
+    def _take_deletion(self, event: Event) -> None:
+        """Only its author takes something back: by its address, or by its id."""
+        for address in event.values("a"):
+            if address.startswith(f"{HEARTBEAT}:{event.pubkey}:"):
+                self._leave(event)
+            elif address.split(":")[1:2] == [event.pubkey] and address.startswith((f"{ANNOUNCEMENT}:", f"{RECIPE}:")):
+                self._withdrawn[address] = max(event.created_at, self._withdrawn.get(address, 0))
+        gone = set(event.values("e"))
+        mine = (made.raw for (who, _), made in self._announcements.items() if who == event.pubkey)
+        recipes = (kept for kept in self._recipes.values() if kept.pubkey == event.pubkey)
+        for kept in [kept for kept in (*mine, *recipes) if kept.id in gone]:
+            self._withdrawn[kept.address] = max(kept.created_at, self._withdrawn.get(kept.address, 0))
 
     def _take_profile(self, event: Event) -> None:
         try:
@@ -187,7 +201,8 @@ class Shelf:
         self._left[event.pubkey] = max(event.created_at, self._left.get(event.pubkey, 0))
 
     def services(self, *, kind: int | None = None, words: str = "") -> list[Service]:
-        """What is for sale: living first, composites before parts, then by name."""
+        """What is for sale: the living first, this node's own before strangers', composites before parts; ours with
+        works to show before ours without, the proven stranger before the unproven, whatever name it gave itself."""
         found = [
             self._service(announcement, number)
             for announcement in self._standing()
@@ -196,10 +211,13 @@ class Shelf:
         ]
         wanted = words.lower().split()
         matching = [s for s in found if all(word in f"{s.name} {s.about} {s.title}".lower() for word in wanted)]
-        order = {"live": 0, "late": 1, "gone": 2}
-        return sorted(
-            matching, key=lambda s: (order[s.life], s.kind != JOB_COMPOSITE, s.sample is None, s.kind, s.name)
-        )
+        order, own = {"live": 0, "late": 1, "gone": 2}, self._own()
+
+        def place(s: Service) -> tuple[Any, ...]:
+            merit = s.sample is None if s.pubkey in own else -s.score.low
+            return (order[s.life], s.pubkey not in own, s.kind != JOB_COMPOSITE, merit, s.kind, s.name)
+
+        return sorted(matching, key=place)
 
     def of(self, pubkey: str, kind: int, d: str | None = None) -> Service | None:
         for announcement in self._standing():

@@ -108,6 +108,32 @@ async def test_a_thousand_strangers_do_not_crowd_out_the_living(monkeypatch: pyt
     assert [s.name for s in shelf.services() if s.pubkey == living.public] == ["Living"]
 
 
+def seller_with(name: str, works: bool = False) -> tuple[SecretKey, list[Any]]:
+    key = SecretKey.generate()
+    offer = key.sign(kind=31990, content=orjson.dumps({"name": name}).decode(), tags=[["d", "x"], ["k", "5100"]])
+    events = [offer, key.sign(kind=11998, content="{}")]
+    if works:
+        events.append(key.sign(kind=6100, content="a fine work", tags=[["e", "ab" * 32], ["p", "cd" * 32]]))
+    return key, events
+
+
+async def test_no_stranger_names_itself_to_the_front_of_the_shop(door: TestClient[Any, Any], tmp_path: Any) -> None:
+    ours, events = seller_with("Zoe")
+    strangers, pushy = seller_with("!!! first", works=True)
+    (tmp_path / "keys").mkdir(exist_ok=True)
+    (tmp_path / "keys" / "image.pub").write_text(ours.public)
+    shelf = door.app[SITE].shelf
+    for event in (*pushy, *events):
+        shelf.take(event)
+    assert [s.name for s in shelf.services(kind=5100)] == ["Zoe", "!!! first"]
+    form = await (await door.get("/new/5100.json")).json()
+    assert form["service"]["pubkey"] == ours.public, "the form orders from the first"
+    shelf.take(ours.sign(kind=5, tags=[["e", pushy[0].id]]))
+    assert len(shelf.services(kind=5100)) == 2, "only the author takes something back"
+    shelf.take(strangers.sign(kind=5, tags=[["e", pushy[0].id]]))
+    assert [s.name for s in shelf.services(kind=5100)] == ["Zoe"]
+
+
 async def test_odd_digits_in_an_address_are_not_found(door: TestClient[Any, Any]) -> None:
     for path in ("/new/%C2%B2", "/service/%C2%B2/%C2%B2", "/job/%C2%B2", "/?kind=%C2%B2"):
         assert (await door.get(path)).status in (200, 404), path

@@ -42,18 +42,43 @@ export function fold(events, id, provider) {
   return job;
 }
 
-/** A feedback or result of an encrypted job, opened for its customer; for others it stays as it is. */
+const add = (event, more, content) => ({ ...event, content, tags: [...event.tags, ...more] });
+
+/** An event of an encrypted job, opened for its customer; for others it stays as it is. */
 export async function open(event, me) {
-  if (!tags(event, "encrypted").length || !me) return event;
+  if (!me) return event;
   try {
-    const text = await me.decrypt(event.pubkey, event.content);
-    if (event.kind !== 7000) return { ...event, content: text };
+    if (!tags(event, "encrypted").length) return await withKey(event, me);
+    const peer = event.pubkey === me.pubkey ? tag(event, "p") : event.pubkey;
+    const text = await me.decrypt(peer, event.content);
+    if (isResult(event)) {
+      const sealed = tag(event, "private");
+      return await withKey(add(event, sealed ? JSON.parse(await me.decrypt(peer, sealed)) : [], text), me);
+    }
     const inner = JSON.parse(text);
     const content = inner.find((t) => t[0] === "content")?.[1] ?? "";
-    return { ...event, tags: [...event.tags, ...inner.filter((t) => t[0] !== "content")], content };
+    return add(event, inner.filter((t) => t[0] !== "content"), content);
   } catch {
     return event;
   }
+}
+
+/** A result whose file is sold sealed (docs/chaining.md 7) names the key for its buyer: put with the file's facts. */
+async function withKey(event, me) {
+  const [, cipher, nonce, sealed, ox, m] = tags(event, "sealed")[0] ?? [];
+  if (!isResult(event) || cipher !== "aes-gcm" || !sealed || tag(event, "p") !== me.pubkey) return event;
+  const seal = ["encryption-algorithm aes-gcm", `decryption-key ${await me.decrypt(event.pubkey, sealed)}`];
+  const fields = [...seal, `decryption-nonce ${nonce}`, `ox ${ox ?? ""}`, `m ${m ?? ""}`];
+  const x = tag(event, "x");
+  const others = event.tags.filter((t) => t[0] !== "imeta");
+  return { ...event, tags: [...others, ["imeta", `url ${event.content}`, ...(x ? [`x ${x}`] : []), ...fields]] };
+}
+
+/** What opens a sealed file (NIP-17's file messages); null for a file in clear. */
+function sealOf(file) {
+  if (file["encryption-algorithm"]?.toLowerCase() !== "aes-gcm") return null;
+  const { "decryption-key": key = "", "decryption-nonce": nonce = "", ox = "" } = file;
+  return /^[0-9a-f]{64}$/i.test(key) && /^([0-9a-f]{2}){12,16}$/i.test(nonce) ? { key, nonce, ox } : null;
 }
 
 const MIMES = {
@@ -67,13 +92,14 @@ const MIMES = {
 };
 export const guess = (url) => MIMES[url.trim().split(".").pop()] ?? "";
 
-/** The files of a result: every imeta tag, else the bare URL in the content. Each has url, m, x, alt. */
+/** The files of a result: every imeta tag, else the bare URL in the content. Each has url, m, x, alt; `seal` opens it. */
 export function files(event) {
   const fields = (t) =>
     Object.fromEntries(t.slice(1).map((pair) => [pair.split(" ")[0], pair.slice(pair.indexOf(" ") + 1)]));
   const found = tags(event, "imeta")
     .map(fields)
-    .filter((file) => safeUrl(file.url));
+    .filter((file) => safeUrl(file.url))
+    .map((file) => ({ ...file, seal: sealOf(file) }));
   const bare = event.content.trim();
   if (!found.length && safeUrl(bare)) found.push({ url: bare, m: tag(event, "m") ?? guess(bare), x: tag(event, "x") });
   return found;

@@ -3,6 +3,7 @@ import { Bill, proofOf } from "./bill.js";
 import { sha256, unhex } from "./bytes.js";
 import { files, fold, guess, open } from "./fold.js";
 import { amount, now, relay, tag, tags } from "./relay.js";
+import { Sealed } from "./sealed.js";
 import { Audit, Receipts, Review } from "./trust.js";
 import { Away, clock, html, Media, ownPath, render, safeUrl, spell, useEffect, useReducer, useState } from "./ui.js";
 import { lib, who } from "./who.js";
@@ -98,20 +99,24 @@ function Result({ event }) {
   const all = files(event);
   return html`
     <section class="panel" id="result" aria-label="The result">
-      ${all.map(
-        (file) => html`
-          <${Media} url=${file.url} mime=${file.m} alt=${file.alt} />
-          <p class="row small">
-            <${Download} url=${file.url} />
-            ${
-              file.x
-                ? html`
-                    <span class="soft mono" title=${file.x}>sha256 ${file.x.slice(0, 16)}…</span>
-                  `
-                : null
-            }
-          </p>
-        `,
+      ${all.map((file) =>
+        file.seal
+          ? html`
+              <${Sealed} file=${file} />
+            `
+          : html`
+              <${Media} url=${file.url} mime=${file.m} alt=${file.alt} />
+              <p class="row small">
+                <${Download} url=${file.url} />
+                ${
+                  file.x
+                    ? html`
+                        <span class="soft mono" title=${file.x}>sha256 ${file.x.slice(0, 16)}…</span>
+                      `
+                    : null
+                }
+              </p>
+            `,
       )}
       ${
         all.length
@@ -260,6 +265,11 @@ function Job() {
   const job = fold(events, id, provider);
   const { steps, choices } = useSteps(id, job.steps, job.over);
   const mine = me && job.request && me.pubkey === job.request.pubkey;
+  const asked = job.request ? tags(job.request, "i")[0]?.[1] : "";
+  useEffect(() => {
+    if (asked && tags(job.request, "encrypted").length) // the server could not read it: its title is the buyer's alone
+      document.querySelector("h1").textContent = asked.slice(0, 120);
+  }, [asked]);
   const cancel = async () => {
     await relay.publish(
       await me.sign({
@@ -419,9 +429,6 @@ async function thank(me, job, result) {
   );
 }
 
-// An encrypted order is unreadable on the relay; the browser that wrote it remembers the words.
-const secret = JSON.parse(sessionStorage.getItem(`timmy.job.${id}`) || "null")?.find((t) => t[0] === "i")?.[1];
-if (secret) document.querySelector("h1").textContent = secret.slice(0, 120);
 document.getElementById("static")?.remove();
 render(
   html`

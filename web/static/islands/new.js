@@ -32,17 +32,16 @@ form.addEventListener("submit", async (event) => {
     const rest = [["relays", node.relay], ...(about.output ? [["output", about.output]] : [])];
     const maximum = Number(data.get("max"));
     if (maximum > 0) rest.push(["bid", String(maximum * 1000)]);
-    const secret = [...tags, ...rest];
+    const secret = [...tags, ...rest, ["param", "encryption-algorithm", "aes-gcm"]]; // sealed files can be opened here
     const template = {
       kind: about.kind,
       created_at: now(),
       content: hidden ? await me.encrypt(about.provider, JSON.stringify(secret)) : "",
-      tags: hidden ? [...common, ["encrypted"]] : [...secret, ...common],
+      tags: hidden ? [...common, ["encrypted"]] : [...tags, ...rest, ...common],
     };
     const request = await me.sign(template);
     status.textContent = "Asking the relay…";
     await relay.publish(request);
-    if (hidden) sessionStorage.setItem(`timmy.job.${request.id}`, JSON.stringify(secret));
     location.href = `/job/${request.id}`;
   } catch (error) {
     status.textContent = error.message;

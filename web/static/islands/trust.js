@@ -10,8 +10,9 @@ async function reviewEvents(me, job, stars, text) {
   const provider = job.results[0]?.pubkey ?? job.feedback[0]?.pubkey;
   const proof = await settledProof(job.request.id);
   const result = job.results[0]?.id;
-  const receipt = job.results[0] && tag(job.results[0], "receipt");
-  const file = job.results[0] && tag(job.results[0], "x");
+  const secret = tags(job.request, "encrypted").length > 0; // then nothing of what was opened goes into a public review
+  const receipt = !secret && job.results[0] && tag(job.results[0], "receipt");
+  const file = !secret && job.results[0] && tag(job.results[0], "x");
   const list = [
     ["d", job.request.id],
     ["e", job.request.id, node.relay, "request"],
@@ -26,7 +27,7 @@ async function reviewEvents(me, job, stars, text) {
   if (proof?.preimage) {
     list.push(["payment_hash", await sha256(unhex(proof.preimage))], ["amount", String(proof.msat)]);
     // The bill of an encrypted job is secret: its preimage would prove nothing and link the payment to the job.
-    if (!tags(job.request, "encrypted").length) list.push(["preimage", proof.preimage]);
+    if (!secret) list.push(["preimage", proof.preimage]);
   }
   if (file) list.push(["x", file]);
   const review = await me.sign({

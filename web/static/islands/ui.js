@@ -61,7 +61,14 @@ export function Media({ url, mime = "", alt = "the result" }) {
         </div>
       </div>
     `;
-  const common = { src: own ?? url, referrerpolicy: "no-referrer" };
+  return html`
+    <${Player} src=${own ?? url} mime=${mime} alt=${alt} poster=${thumbOf(url, mime)} />
+  `;
+}
+
+/** The element that shows a picture or film, or plays a sound; none of them runs code of the file. */
+export function Player({ src, mime, alt, poster }) {
+  const common = { src, referrerpolicy: "no-referrer" };
   if (mime.startsWith("image/"))
     return html`
       <div class="player"><img ...${common} alt=${alt} /></div>
@@ -72,7 +79,7 @@ export function Media({ url, mime = "", alt = "the result" }) {
     `;
   return html`
     <div class="player">
-      <video ...${common} poster=${thumbOf(url, mime)} controls playsinline preload="metadata" aria-label=${alt} />
+      <video ...${common} poster=${poster} controls playsinline preload="metadata" aria-label=${alt} />
     </div>
   `;
 }
