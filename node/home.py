@@ -3,12 +3,14 @@
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from node.errors import Unavailable
+from node.run import ALIVE, BEAT
 from node.settings import FILE, template
 from nostr.key import SecretKey, load_or_create
 
@@ -53,6 +55,16 @@ def parts_of_last_run(data: Path) -> dict[str, dict[str, Any]]:
     except (FileNotFoundError, ValueError, KeyError):
         return {}
     return parts
+
+
+def parts_alone(data: Path) -> dict[str, dict[str, Any]]:
+    """The same of the parts that live now without a supervisor: each in its container, or started by hand."""
+    now = time.time()
+    return {
+        path.name: {"state": "ready", "pid": None, "restarts": 0, "line": path.read_text()}
+        for path in (data / ALIVE).glob("*")
+        if now - path.stat().st_mtime < 3 * BEAT
+    }
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 BEAT = 5.0  # seconds
+ALIVE = Path("run", "alive")
 QUIET = ("aiohttp.access", "asyncio", "aiosqlite")
 
 
@@ -45,21 +46,27 @@ def set_up_logging(form: str = "human", level: int = logging.INFO) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def ready(line: str) -> None:
-    """Say on stdout that the part is ready; whoever started it reads this line.
+def ready(line: str, data: Path | None = None) -> None:
+    """Say on stdout that the part is ready; whoever started it reads this line, whose first word is the part.
 
-    Where TIMMY_ALIVE names a file, it is touched from now on as long as the event loop turns: a container's health.
+    As long as the event loop turns from now on, the file that TIMMY_ALIVE names is touched: a container's health. So
+    is `DIR/run/alive/PART` where no supervisor keeps account of the part: `timmy status` looks there.
     """
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-    alive = os.environ.get("TIMMY_ALIVE")
-    if alive:
-        _beat(asyncio.get_running_loop(), Path(alive))
+    files = [Path(os.environ["TIMMY_ALIVE"])] if os.environ.get("TIMMY_ALIVE") else []
+    if data is not None and not os.environ.get("TIMMY_SUPERVISED"):
+        (data / ALIVE).mkdir(parents=True, exist_ok=True)
+        files.append(data / ALIVE / line.split()[0])
+        files[-1].write_text(line)
+    if files:
+        _beat(asyncio.get_running_loop(), files)
 
 
-def _beat(loop: asyncio.AbstractEventLoop, file: Path) -> None:
-    file.touch()
-    loop.call_later(BEAT, _beat, loop, file)
+def _beat(loop: asyncio.AbstractEventLoop, files: list[Path]) -> None:
+    for file in files:
+        file.touch()
+    loop.call_later(BEAT, _beat, loop, files)
 
 
 def run_until_signal(main: Coroutine[Any, Any, None]) -> None:

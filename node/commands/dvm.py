@@ -84,7 +84,7 @@ def run(
         )
 
     def say(running: Any) -> None:
-        ready(f"{found.name} {nip19.npub(running.key.public)} {relays[0]}")
+        ready(f"{found.name} {nip19.npub(running.key.public)} {relays[0]}", folder)
 
     try:
         run_until_signal(serve(found, settings, own, data=folder, relays=relays, wallet=purse, ready=say))

@@ -55,7 +55,7 @@ async def _serve(folder: Path, host: str, port: int) -> None:
             if not wallet.caps.real_money:
                 err.print("[yellow]The wallet holds credits, not Lightning: this ecash is credits too.[/yellow]")
             async with nutshell.running(python, home, wallet, host=host, port=port) as mint:
-                ready(f"mint {mint.url}")
+                ready(f"mint {mint.url}", folder)
                 await mint.ended()
     except EcashError as error:
         raise NotDone(str(error)) from None

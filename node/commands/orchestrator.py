@@ -43,7 +43,7 @@ def orchestrator(
         raise Unavailable("Timmy needs a wallet: give one with --wallet, or start this node's own (`timmy wallet`)")
 
     def say(timmy: Any) -> None:
-        ready(f"orchestrator {nip19.npub(timmy.key.public)} {timmy.pool.relays[0]}")
+        ready(f"orchestrator {nip19.npub(timmy.key.public)} {timmy.pool.relays[0]}", folder)
 
     try:
         run_until_signal(serve(settings, data=folder, relays=relays, wallet=purse, ready=say))

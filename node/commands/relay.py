@@ -45,7 +45,7 @@ def relay(
             port=node.port,
             mounts=mounts(load_settings(folder), folder),
             reload=lambda: _reloaded(folder),
-            ready=lambda url: ready(f"relay {url}"),
+            ready=lambda url: ready(f"relay {url}", folder),
         )
     )
 

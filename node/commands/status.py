@@ -42,13 +42,14 @@ def status(
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
     state = home.parts_of_last_run(folder)
-    rows = []
-    for name in [name for name in PARTS if name in state]:
-        part = state[name]
+    for part in state.values():
         alive = part["pid"] is not None and Path("/proc", str(part["pid"])).exists()
-        row = {"part": name, **part, "state": part["state"] if alive else "stopped", "memory_mb": _memory(part["pid"])}
-        rows.append(row | asdict(_tally(folder, name)))
-    return rows
+        part["state"] = part["state"] if alive else "stopped"
+    state |= home.parts_alone(folder)
+    return [
+        {"part": name, **state[name], "memory_mb": _memory(state[name]["pid"]), **asdict(_tally(folder, name))}
+        for name in [*(name for name in PARTS if name in state), *sorted(state.keys() - set(PARTS))]
+    ]
 
 
 def _tally(folder: Path, part: str) -> Tally:
@@ -85,7 +86,7 @@ def _status_table(folder: Path) -> Table:
     colours = {"ready": "green", "stopped": "dim", "failed": "red"}
     for row in _rows(folder):
         colour = colours.get(row["state"], "yellow")
-        sells = row["part"] not in ("relay", "wallet")
+        sells = row["part"] not in ("relay", "wallet", "mint")
         table.add_row(
             row["part"],
             f"[{colour}]{row['state']}[/]",

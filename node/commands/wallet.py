@@ -60,7 +60,7 @@ async def _serve(settings: WalletSettings, folder: Path, given: list[str] | None
     from wallet.serve import serve
 
     urls = await _relays(folder, given)
-    await serve(settings, folder, relays=urls, ready=ready)
+    await serve(settings, folder, relays=urls, ready=lambda line: ready(line, folder))
 
 
 async def _relays(folder: Path, given: list[str] | None) -> list[str]:

@@ -1,5 +1,6 @@
 """The command line as its user meets it: a real process, its output and exit code."""
 
+import json
 import os
 import re
 import socket
@@ -179,3 +180,14 @@ def test_help_is_quick(tmp_path: Path) -> None:
     began = time.process_time()
     timmy("--help", data=tmp_path)
     assert time.process_time() - began < 1
+
+
+def test_status_tells_of_parts_that_have_no_supervisor(tmp_path: Path) -> None:
+    """Each in its container, or started by hand."""
+    command = [sys.executable, "-m", "node.cli", "relay", "--port", "0", "--data", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as relay:
+        assert relay.stdout is not None
+        line = relay.stdout.readline().strip()
+        parts = json.loads(timmy("status", "--json", data=tmp_path).stdout)["parts"]
+        relay.terminate()
+    assert [(part["part"], part["state"], part["line"]) for part in parts] == [("relay", "ready", line)]
