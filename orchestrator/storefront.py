@@ -29,6 +29,7 @@ from orchestrator.recipe import Recipe, recipe_tags
 log = logging.getLogger("timmy.storefront")
 
 LOOK_AGAIN = 60  # seconds between looks at the market
+SOON, LATER = 0.5, 8.0  # the same while a step has no seller: often where the market moves, as when a node starts
 REFRESH = 20 * 3600
 SPACING = 1.0  # seconds between two relays: public ones limit announcements
 
@@ -110,7 +111,9 @@ class Storefront:
         await self._tell(build_profile(self._key, me, created_at=now))
         await self._tell(build_relay_list(self._key, self._pool.relays, created_at=now))
         shown: set[str] = set()
+        pause = SOON
         while True:
+            news = False
             for recipe in list(self._recipes.values()):
                 event = self._events[recipe.d]
                 if event.id not in shown:
@@ -119,12 +122,14 @@ class Storefront:
                     await self._tell(event)
                 price = await self._quoter.shown(recipe)
                 if self._is_news(recipe.d, price):
+                    news = True
                     profile = self.profile(recipe, price)
                     await self._tell(build_announcement(self._key, profile, created_at=self._clock()))
             complete = all(price is not None for price, _, _ in self._announced.values())
+            pause = LOOK_AGAIN if complete else SOON if news else min(2 * pause, LATER)
             self._quoter.moved.clear()
             try:
-                async with asyncio.timeout(LOOK_AGAIN if complete else 5):
+                async with asyncio.timeout(pause):
                     await self._quoter.moved.wait()
             except TimeoutError:
                 continue

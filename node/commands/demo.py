@@ -93,16 +93,17 @@ def _running(folder: Path) -> Iterator[str]:
 
 
 def _wait_for_timmy(folder: Path) -> None:
-    """Until the recipe and every trade it needs are announced: sellers announce a moment after they are up."""
+    """Until Timmy names a price for the recipe: sellers announce a moment after they are up, and then he does."""
     from market.kinds import JOB_COMPOSITE
 
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         offers = asyncio.run(market.offers(folder))
-        if any(offer.kind == JOB_COMPOSITE and offer.announcement.d == RECIPE and offer.alive for offer in offers):
+        recipe = next((o for o in offers if o.kind == JOB_COMPOSITE and o.announcement.d == RECIPE and o.alive), None)
+        if recipe is not None and recipe.price_msat is not None:
             return
         time.sleep(0.3)
-    raise NotDone(f"Timmy has not announced {RECIPE} after {PATIENCE} s: see {folder / home.LOGS / 'orchestrator.log'}")
+    raise NotDone(f"no price from Timmy for {RECIPE} after {PATIENCE} s: see {folder / home.LOGS / 'orchestrator.log'}")
 
 
 def _audit(folder: Path) -> None:
