@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from market.errors import BadAnnouncement
-from market.kinds import ANNOUNCEMENT, DELETION, HEARTBEAT, PROFILE, RELAY_LIST
+from market.kinds import ANNOUNCEMENT, DELETION, HEARTBEAT, JOB_HUMAN, PROFILE, RELAY_LIST
 from market.tags import Tag, parse_relays
 from nostr.event import Event
 from nostr.key import SecretKey
@@ -25,6 +25,7 @@ from nostr.key import SecretKey
 HEARTBEAT_EVERY: Final = 240
 HEARTBEAT_LIFE: Final = 300
 ALIVE_FOR: Final = 900  # what clients tolerate (Amethyst)
+SHIFT: Final = 12 * 3600  # how long ahead a person may say to be there with one heartbeat
 INPUT: Final = "input"  # in a `takes` tag: not a parameter but the MIME types of files
 
 
@@ -56,6 +57,11 @@ class Announcement:
     @property
     def address(self) -> str:
         return self.raw.address
+
+    @property
+    def human(self) -> bool:
+        """True for a person's work."""
+        return JOB_HUMAN in self.kinds or "human" in self.topics
 
     @property
     def out(self) -> str:
@@ -132,6 +138,14 @@ class Heartbeat:
     def alive(self, now: int, within: int = ALIVE_FOR) -> bool:
         """True while the beat is fresh; `within` in seconds. A beat from the future counts from now on."""
         return self.status not in ("offline", "stopped", "error") and now - self.created_at <= within
+
+    def on_shift(self, now: int) -> bool:
+        """True while a person's beat holds by its own word: until it expires, at most `SHIFT` seconds.
+
+        A browser extension asks its owner for each signature, so people can't beat every four minutes.
+        """
+        within = now < (self.expires_at or 0) <= self.created_at + SHIFT + ALIVE_FOR
+        return within and self.alive(now, SHIFT + ALIVE_FOR)
 
 
 @dataclass(frozen=True, slots=True)

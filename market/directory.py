@@ -51,7 +51,8 @@ class Offer:
     """One provider's offer of one kind of job.
 
     `price_msat` is announced (0 free, None flexible), `billed_msat` the median of what we were really billed. `alive`
-    means a heartbeat within 900 s; `liveness` falls from 1 towards 0 as the last sign of life ages.
+    means a heartbeat within 900 s, or a person's that has not expired; `liveness` falls from 1 towards 0 as the last
+    sign of life ages.
     """
 
     provider: str
@@ -186,6 +187,7 @@ class Directory:
             if kind is not None and each != kind:
                 continue
             stats = self.stats.get((pubkey, each), Stats())
+            there = beat is not None and announcement.human and beat.on_shift(self._clock())
             # One key sells many recipes under one kind: what one of them cost says nothing about another.
             billed = stats.billed[-10:] if each != JOB_COMPOSITE else []
             yield Offer(
@@ -193,8 +195,8 @@ class Directory:
                 kind=each,
                 name=announcement.name or str(self._profiles.get(pubkey, (0, {}))[1].get("name") or ""),
                 announcement=announcement,
-                alive=beat is not None and beat.alive(self._clock()),
-                liveness=self.liveness(pubkey),
+                alive=there or (beat is not None and beat.alive(self._clock())),
+                liveness=1.0 if there else self.liveness(pubkey),
                 last_seen=self._last_seen(pubkey),
                 price_msat=announcement.price_msat,
                 billed_msat=int(median(billed)) if billed else None,

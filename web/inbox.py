@@ -8,28 +8,26 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from yarl import URL
 
-from market.announcement import ALIVE_FOR
+from market.announcement import ALIVE_FOR, SHIFT
 from market.errors import MarketError
 from market.job import JobRequest
 from market.kinds import FEEDBACK, HEARTBEAT, JOB_COMPOSITE, JOB_HUMAN, JOB_KINDS, RECEIPT, result_kind
-from nostr import nip98
 from nostr.errors import NostrError
 from nostr.event import Event, InvalidEvent
 from nostr.filter import Filter
 from nostr.pool import Pool
 from web.app import Site
 from web.buyers import habits
-from web.errors import BadRequest, Forbidden, Unready
+from web.errors import BadRequest, Unready
 from web.render import json_response
-from web.session import own_url, same_site
+from web.session import proven
 from web.store import BEATS, PageStore
 
 log = logging.getLogger("web")
-LONGEST_AHEAD = 12 * 3600 + 600  # seconds that a person may be announced as available without being here
 EVERY = 15
 WEEK, QUARTER = 7 * 86_400, 90 * 86_400
-MOST_BODY = 200_000
 
 
 async def inbox(site: Site, request: web.Request) -> web.StreamResponse:
@@ -77,45 +75,34 @@ async def leave_beats(site: Site, request: web.Request) -> web.StreamResponse:
 
     They replace what the key left before, and each is sent when it is due.
     """
-    if not same_site(request):
-        raise Forbidden("This must come from the page itself.")
-    body = await request.content.read(MOST_BODY + 1)
-    try:
-        person = nip98.verify(
-            request.headers.get("Authorization"), url=own_url(request, "/inbox/beats"), method="POST", body=body,
-            now=site.clock(), payload_required=True,
-        )  # fmt: skip
-    except nip98.Unauthorized as error:
-        raise Forbidden(f"Heartbeats are left by their own key: {error}") from None
+    person, body = await proven(request, "/inbox/beats", site.clock())
     try:
         beats = [Event.from_dict(each) for each in orjson.loads(body)["beats"]]
     except (ValueError, KeyError, TypeError, InvalidEvent):
         raise BadRequest("Heartbeats are a list of signed events.") from None
     now = site.clock()
-    if not beats or len(beats) > BEATS or len(body) > MOST_BODY:
+    if not beats or len(beats) > BEATS:
         raise BadRequest(f"One key leaves up to {BEATS} heartbeats.")
     for beat in beats:
         dies = beat.expiration
-        if beat.kind != HEARTBEAT or not now - ALIVE_FOR <= beat.created_at <= now + LONGEST_AHEAD:
+        if beat.kind != HEARTBEAT or not now - ALIVE_FOR <= beat.created_at <= now + SHIFT + ALIVE_FOR:
             raise BadRequest("A heartbeat is of kind 11998 and due within twelve hours.")
-        if dies is None or dies > beat.created_at + ALIVE_FOR:
-            raise BadRequest(f"A heartbeat that is left here expires within {ALIVE_FOR} seconds after it is due.")
+        if dies is None or dies > now + SHIFT + ALIVE_FOR:
+            raise BadRequest("A heartbeat that is left here expires within twelve hours.")
         if beat.pubkey != person or not await asyncio.to_thread(beat.verify):
             raise BadRequest("A heartbeat is not signed by the key that leaves it.")
     kept = [beat for beat in beats if beat.first("status") != "offline"]
     if not await site.store.leave_beats(person, kept):
         raise Unready("Too many people have left heartbeats here. Keep this page open instead.")
-    return await _left(site, person)
+    return json_response({"left": await site.store.beats_left(person)})
 
 
-async def beats_left(site: Site, request: web.Request) -> web.StreamResponse:
-    """How many heartbeats of a key wait here, and until when they make it available."""
-    return await _left(site, request.match_info["who"])
-
-
-async def _left(site: Site, pubkey: str) -> web.Response:
-    count, until = await site.store.beats_left(pubkey)
-    return json_response({"left": count, "until": until + ALIVE_FOR if count else 0})
+async def wallet(site: Site, request: web.Request) -> web.StreamResponse:
+    """POST with a NIP-98 proof: {uri}, the wallet connection of an account of one's own at a node that uses credits."""
+    person, _ = await proven(request, "/inbox/wallet", site.clock())
+    uri = URL(await site.purse.account(person))
+    # As this visitor sees the relay: from elsewhere the node's own name for it may lead nowhere.
+    return json_response({"uri": str(uri.update_query(relay=site.node(request).public["relay"]))})
 
 
 async def send_beats(store: PageStore, pool: Pool) -> None:
@@ -133,5 +120,5 @@ ROUTES = (
     ("GET", "/inbox", inbox),
     ("GET", "/buyer/{who:[0-9a-f]{64}}.json", buyer),
     ("POST", "/inbox/beats", leave_beats),
-    ("GET", "/inbox/beats/{who:[0-9a-f]{64}}.json", beats_left),
+    ("POST", "/inbox/wallet", wallet),
 )

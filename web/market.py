@@ -15,6 +15,7 @@ from web.art import sparkline
 from web.errors import NotFound
 from web.service import Service
 from web.shop import lines
+from web.why import reasons
 
 # Number, title and what to write, for the inputs of each kind.
 ASKS = {
@@ -51,7 +52,7 @@ async def service(site: Site, request: web.Request) -> web.StreamResponse:
     reviews = [_review(site, *told, answers.get(told[0].event.id, [])) for told in site.scores.reviews(pubkey)]
     prices = site.shelf.prices(found)
     asked = site.store.prices(pubkey, found.announcement.d)
-    why = found.score.explain() if found.score.jobs or found.score.vouched else []
+    why = reasons(found.score, [review for review in reviews if review["kind"] == found.kind])
     shown = {"reviews": reviews, "stars": _histogram(reviews), "prices": prices, "asked": asked, "why": why}
     if request.path.endswith(".json"):
         return site.answer(request, "", found.to_json() | shown)

@@ -7,7 +7,6 @@ import orjson
 from aiohttp import web
 
 from market.kinds import JOB_KINDS
-from nostr import nip98
 from nostr.event import is_hex
 from nostr.filter import Filter
 from relay import information
@@ -16,7 +15,7 @@ from wallet.interface import WalletError
 from web.app import Site
 from web.errors import BadRequest, Forbidden, Unready
 from web.render import json_response
-from web.session import own_url, same_site
+from web.session import proven, same_site
 from web.workshop import Complaint, Knob
 
 REPORT = 1984  # NIP-56
@@ -164,17 +163,7 @@ async def login(site: Site, request: web.Request) -> web.StreamResponse:
             raise Forbidden("This link was used already, or is older than an hour: `timmy link` prints a new one.")
         answer = web.HTTPSeeOther("/wallet")
     else:
-        body = await request.read()
-        try:
-            who = nip98.verify(
-                request.headers.get("Authorization"),
-                url=own_url(request, "/login"),
-                method="POST",
-                body=body,
-                now=site.clock(),
-            )
-        except nip98.Unauthorized as error:
-            raise Forbidden(f"Not signed in: {error}") from None
+        who, _ = await proven(request, "/login", site.clock())
         if who != (site.data / "keys" / "owner.pub").read_text().strip():
             raise Forbidden("This key is not the owner's of this node.")
         answer = json_response({"operator": True})

@@ -20,6 +20,7 @@ from web.store import PageStore
 
 log = logging.getLogger("web")
 DAY = 86400
+MOST_ACCOUNTS = 1000  # strangers can ask with as many keys as they like
 
 
 class Purse:
@@ -31,7 +32,7 @@ class Purse:
         self._settings = settings
         self._clock = clock
         self._wallets: dict[str, Wallet] = {}
-        self._lock = asyncio.Lock()
+        self._lock, self._opening = asyncio.Lock(), asyncio.Lock()
         self._day = 0
         self._spent: Counter[str] = Counter()  # msat of this day, by key
         self._starter: asyncio.Task[None] | None = None
@@ -106,6 +107,27 @@ class Purse:
         except WalletError as error:
             raise Unready(f"The wallet does not answer: {error}") from None
         return known.preimage or ""
+
+    async def account(self, person: str) -> str:
+        """The wallet connection of a person's own account at this node, made on first asking: what they earn here, they
+        can spend here. Raises Forbidden or Unready.
+        """
+        if not self.credits or not self._settings.guest_credits:
+            raise Forbidden("This node keeps no money for visitors: connect a wallet of your own.")
+        async with self._opening:
+            if (known := await self._store.account(person)) is not None:
+                return known
+            if await self._store.accounts() >= MOST_ACCOUNTS:
+                raise Forbidden("This node has no more accounts to give: connect a wallet of your own.")
+            account = f"person-{person[:24]}"
+            # A name of its own each time: one that was made and not kept (a crash between) is of no use to anybody.
+            wanted = {"name": f"{account}-{self._clock()}", "account": account, "scopes": ["pay", "receive", "read"]}
+            try:
+                uri = str((await self.admin("create_connection", wanted))["uri"])
+            except WalletError as error:
+                raise Unready(f"The wallet does not answer: {error}") from None
+            await self._store.keep_account(person, uri)
+            return uri
 
     def left(self, visitor: str) -> int:
         """Credits that this key may still spend today."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from market.announcement import Announcement
-from market.kinds import JOB_HUMAN, JOB_KINDS, RECIPE
+from market.kinds import JOB_KINDS, RECIPE
 from market.media import Media
 from market.reputation import Score
 from nostr import nip19
@@ -31,7 +31,8 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One thing for sale, ready for a template."""
+    """One thing for sale, ready for a template. `seen` and `left` are the last sign of life and the last goodbye;
+    `until` is how long a person has said to be there."""
 
     announcement: Announcement
     kind: int
@@ -41,6 +42,7 @@ class Service:
     seconds: int | None
     score: Score
     now: int
+    until: int = 0
 
     @property
     def pubkey(self) -> str:
@@ -78,7 +80,7 @@ class Service:
 
     @property
     def human(self) -> bool:
-        return self.kind == JOB_HUMAN or "human" in self.announcement.topics
+        return self.announcement.human
 
     @property
     def recipe(self) -> str | None:
@@ -96,7 +98,7 @@ class Service:
         if self.left and self.left >= (self.seen or 0):  # in one second, the goodbye comes last
             return "gone"
         age = self.now - (self.seen or 0)
-        return "live" if age <= LIVE else "late" if age <= LATE else "gone"
+        return "live" if age <= LIVE or (self.human and self.now < self.until) else "late" if age <= LATE else "gone"
 
     @property
     def life_words(self) -> str:

@@ -13,11 +13,14 @@ from pathlib import Path
 
 from aiohttp import web
 
+from nostr import nip98
 from nostr.clock import Clock, system_clock
+from web.errors import BadRequest, Forbidden
 
 COOKIE = "timmy_operator"
 LIFE = 30 * 86400  # seconds
 LINK_LIFE = 3600
+MOST_BODY = 200_000  # bytes of what a visitor posts
 
 
 class Sessions:
@@ -85,6 +88,20 @@ def same_site(request: web.Request) -> bool:
         return site in ("same-origin", "none")
     origin = request.headers.get("Origin")
     return origin is None or origin.partition("://")[2] == request.host
+
+
+async def proven(request: web.Request, path: str, now: int) -> tuple[str, bytes]:
+    """The key that signed this POST to `path` (NIP-98), and its body. Raises Forbidden or BadRequest."""
+    if not same_site(request):
+        raise Forbidden("This must come from the page itself.")
+    body = await request.content.read(MOST_BODY + 1)
+    if len(body) > MOST_BODY:
+        raise BadRequest("That is too long.")
+    proof, url = request.headers.get("Authorization"), own_url(request, path)
+    try:
+        return nip98.verify(proof, url=url, method="POST", body=body, now=now, payload_required=True), body
+    except nip98.Unauthorized as error:
+        raise Forbidden(f"Not signed by a key, as NIP-98 wants it: {error}") from None
 
 
 def own_url(request: web.Request, path: str) -> str:

@@ -60,6 +60,7 @@ class Shelf:
         self._names: dict[str, tuple[int, str]] = {}
         self._seen: dict[str, int] = {}
         self._left: dict[str, int] = {}  # when a seller said goodbye
+        self._beats: dict[str, Heartbeat] = {}
         self._works: dict[tuple[str, int, str], deque[Work]] = defaultdict(lambda: deque(maxlen=WORKS))
         self._times: dict[tuple[str, int, str], deque[int]] = defaultdict(lambda: deque(maxlen=50))
         self._prices: dict[tuple[str, int, str], dict[str, tuple[int, int]]] = defaultdict(dict)
@@ -122,6 +123,8 @@ class Shelf:
                 del self._announcements[min(self._announcements, key=lambda who: self._seen.get(who[0], 0))]
         elif event.kind == HEARTBEAT:
             beat = Heartbeat.parse(event)
+            if (known := self._beats.get(event.pubkey)) is None or known.created_at <= beat.created_at:
+                self._beats[event.pubkey] = beat
             if beat.status in ("offline", "stopped"):
                 self._leave(event)
             else:
@@ -141,6 +144,7 @@ class Shelf:
             self._names,
             self._seen,
             self._left,
+            self._beats,
             self._works,
             self._times,
             self._prices,
@@ -288,7 +292,9 @@ class Shelf:
     def _service(self, announcement: Announcement, kind: int) -> Service:
         pubkey = announcement.pubkey
         seen, left = self._seen.get(pubkey), self._left.get(pubkey, 0)
-        made = Service(announcement, kind, seen, left, None, None, self._score(pubkey, kind), self._clock())
+        now, beat = self._clock(), self._beats.get(pubkey)
+        until = beat.expires_at or 0 if beat is not None and beat.on_shift(now) else 0
+        made = Service(announcement, kind, seen, left, None, None, self._score(pubkey, kind), now, until)
         key = (pubkey, kind, made.recipe or "")
         works = self._works_of(key)
         sample = next((work for work in works if work.media is not None), works[0] if works else None)

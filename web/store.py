@@ -1,4 +1,5 @@
-"""What the page itself remembers, in `web/page.db`: announced prices, heartbeats to send later, guests' payments.
+"""What the page itself remembers, in `web/page.db`: announced prices, heartbeats to send later, guests' payments, the
+accounts that people have at this node.
 
 Everything else on the pages comes from the relay, the wallet and Timmy's journal.
 """
@@ -30,6 +31,7 @@ MIGRATIONS = (
         at INTEGER NOT NULL) STRICT;
     CREATE INDEX treat_at ON treat (at);
     """,
+    "CREATE TABLE account (pubkey TEXT PRIMARY KEY, uri TEXT NOT NULL) STRICT;",
 )
 Point = tuple[int, int | None]  # time, msat; None for a price on request
 
@@ -125,10 +127,26 @@ class PageStore:
             return []
         return [Event.from_json(raw) for raw in await self.db.write(take)]
 
-    async def beats_left(self, pubkey: str) -> tuple[int, int]:
-        """How many are left of a key, and when the last is due (0: none)."""
-        row = await self.db.fetch_one("SELECT count(*), coalesce(max(due), 0) FROM beat WHERE pubkey = ?", (pubkey,))
-        return (int(row[0]), int(row[1])) if row else (0, 0)
+    async def beats_left(self, pubkey: str) -> int:
+        """How many are left of a key."""
+        row = await self.db.fetch_one("SELECT count(*) FROM beat WHERE pubkey = ?", (pubkey,))
+        return int(row[0]) if row else 0
+
+    # -- accounts of people at this node --------------------------------------------------------------------------
+
+    async def account(self, pubkey: str) -> str | None:
+        """The wallet connection that this key was given."""
+        row = await self.db.fetch_one("SELECT uri FROM account WHERE pubkey = ?", (pubkey,))
+        return str(row["uri"]) if row else None
+
+    async def accounts(self) -> int:
+        """How many keys have one."""
+        row = await self.db.fetch_one("SELECT count(*) FROM account")
+        return int(row[0]) if row else 0
+
+    async def keep_account(self, pubkey: str, uri: str) -> None:
+        sql = "INSERT INTO account VALUES (?, ?)"
+        await self.db.write(lambda conn: conn.execute(sql, (pubkey, uri)) and None)
 
     # -- what guests were treated to ------------------------------------------------------------------------------
 

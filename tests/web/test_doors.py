@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 import pytest
@@ -178,7 +179,8 @@ async def leave(door: TestClient[Any, Any], by: SecretKey, body: Any) -> Any:
 def beats(key: SecretKey, start: int, count: int, **more: Any) -> dict[str, Any]:
     made = []
     for at in range(start, start + 600 * count, 600):
-        tags = [["d", "human"], ["status", more.get("status", "ready")], ["expiration", str(at + 900)]]
+        end = at + more.get("lasts", 900)
+        tags = [["d", "human"], ["status", more.get("status", "ready")], ["expiration", str(end)]]
         made.append(key.sign(kind=more.get("kind", 11998), tags=tags, created_at=at).to_dict())
     return {"beats": made}
 
@@ -186,9 +188,10 @@ def beats(key: SecretKey, start: int, count: int, **more: Any) -> dict[str, Any]
 async def test_heartbeats_left_behind_are_sent_when_due(door: TestClient[Any, Any]) -> None:
     person, now = SecretKey.generate(), system_clock()
     left = await (await leave(door, person, beats(person, now + 600, 72))).json()
-    assert left["left"] == 72 and left["until"] > now + 11 * 3600
+    assert left["left"] == 72
     refused = [
         beats(person, now + 13 * 3600, 1),
+        beats(person, now, 1, lasts=13 * 3600),
         beats(person, now, 1, kind=1),
         beats(person, now, 81),
         {"beats": [*beats(person, now, 1)["beats"], *beats(SecretKey.generate(), now, 1)["beats"]]},
@@ -200,7 +203,7 @@ async def test_heartbeats_left_behind_are_sent_when_due(door: TestClient[Any, An
     stranger = SecretKey.generate()
     assert (await leave(door, stranger, beats(person, now, 1))).status == 400, "a public heartbeat of somebody else"
     assert (await door.post("/inbox/beats", json=beats(person, now, 1))).status == 403
-    assert (await (await door.get(f"/inbox/beats/{person.public}.json")).json())["left"] == 72
+    assert await door.app[SITE].store.beats_left(person.public) == 72
     await leave(door, person, beats(person, now - 5, 1))  # these instead of those
     due = await door.app[SITE].store.due_beats()
     assert [beat.created_at for beat in due] == [now - 5]
@@ -208,6 +211,30 @@ async def test_heartbeats_left_behind_are_sent_when_due(door: TestClient[Any, An
     await leave(door, person, beats(person, now + 600, 3))
     gone = await (await leave(door, person, beats(person, now, 1, status="offline"))).json()
     assert gone["left"] == 0
+
+
+async def test_a_person_has_one_account_at_a_node_of_credits(door: TestClient[Any, Any]) -> None:
+    purse, made = door.app[SITE].purse, list[str]()
+
+    async def admin(method: str, params: dict[str, Any]) -> dict[str, Any]:
+        made.append(f"{method} {params['account']}")
+        return {"uri": f"nostr+walletconnect://{'ab' * 32}?relay=ws%3A%2F%2Finside&secret={len(made):064x}"}
+
+    purse.admin = admin
+    ada, here = SecretKey.generate(), str(door.make_url("")).rstrip("/")
+
+    async def ask(key: SecretKey) -> Any:
+        headers = {"Origin": here, "Authorization": proof(key, f"{here}/inbox/wallet", b"{}")}
+        return await door.post("/inbox/wallet", data=b"{}", headers=headers)
+
+    assert (await ask(ada)).status == 403, "real money is not kept for visitors"
+    purse.credits = True
+    uris = {(await (await ask(ada)).json())["uri"] for _ in range(2)}
+    assert len(uris) == len(made) == 1 and ada.public[:24] in made[0]
+    assert f"relay={here.replace('http', 'ws')}" in unquote(uris.pop()), "as the visitor sees the relay"
+    await ask(SecretKey.generate())
+    assert len(set(made)) == 2
+    assert (await door.post("/inbox/wallet", data=b"{}")).status == 403
 
 
 async def test_a_locked_payment_is_proven_to_its_payer_later(door: TestClient[Any, Any]) -> None:

@@ -10,11 +10,13 @@ from xml.etree import ElementTree
 import pytest
 
 from market.announcement import Announcement
+from market.directory import Directory
 from market.kinds import JOB_KINDS
-from market.reputation import newcomer
+from market.reputation import Score, newcomer
 from node.page import Bench
 from nostr.event import Event
 from nostr.key import SecretKey
+from nostr.pool import Pool
 from orchestrator.recipe import Recipe
 from tests.fakes import FakeClock
 from web.art import pattern, sparkline
@@ -23,6 +25,7 @@ from web.graph import HEIGHT, WIDTH, layout, small, svg
 from web.render import balance
 from web.shelf import Shelf, excerpt
 from web.store import PageStore
+from web.why import reasons
 from web.workshop import Complaint
 
 ROOT = Path(__file__).parents[2]
@@ -217,3 +220,43 @@ def test_who_says_goodbye_is_gone_until_the_next_sign_of_life(clock: FakeClock) 
     assert there.services()[0].life == "live", "an older goodbye says nothing"
     there.take(SELLER.sign(kind=5, tags=[["a", f"11998:{SELLER.public}:"]], created_at=clock()))
     assert there.services()[0].life == "gone", "a worker that stops takes its heartbeat back"
+
+
+def test_a_buyer_reads_why_a_score_is_what_it_is() -> None:
+    score = Score("", 5100, 9, 2, 0.82, 0.6, 0.55, 4, 3, (2.0, 0.0), (1.0, 0.25), (0.4, 0.0), 0.5, 0.7)
+    told = reasons(score, [{"paid": True}, {"paid": False}])
+    text = " ".join(reason["text"] for reason in told)
+    assert "Of 100 jobs like the last ones, about 82 should go well. For a large job this node reckons with 55" in text
+    assert "This node has bought here itself: weighs like 2 good jobs, none bad." in text
+    assert "weighs like 1 good and 0.2 bad jobs" in text and "counts little" in text
+    assert "1 of 2 reviews prove that the author paid; the others change nothing." in text
+    assert "recommends it" in text and "it would be 70 of 100" in text
+    assert {reason["href"] for reason in told} == {"", "#reviews"}
+    assert reasons(newcomer("", 5100), []) == []
+
+
+async def test_a_person_is_there_as_long_as_one_heartbeat_says() -> None:
+    """An extension asks its owner for each signature: people can't beat every four minutes as machines do."""
+    clock, person, machine = FakeClock(), SecretKey.generate(), SecretKey.generate()
+    shelf, directory = Shelf(newcomer, clock), Directory(Pool([]), clock)
+    start = clock()
+    for key, kind in ((person, "5820"), (machine, "5100")):
+        about = key.sign(kind=31990, content='{"name":"x"}', tags=[["d", "x"], ["k", kind]], created_at=start)
+        tags = [["d", "x"], ["status", "ready"], ["expiration", str(start + 4 * 3600)]]
+        for event in (about, key.sign(kind=11998, tags=tags, created_at=start)):
+            shelf.take(event)
+            directory.feed(event)
+
+    def there() -> tuple[set[str], set[str]]:
+        live = {service.pubkey for service in shelf.services() if service.life == "live"}
+        return live, {offer.provider for offer in directory.offers(dead=False) if offer.liveness == 1}
+
+    clock.now += 2 * 3600
+    assert there() == ({person.public}, {person.public}), "a machine that has been silent for hours is gone"
+    clock.now += 2 * 3600 + 1
+    assert there() == (set(), set())
+    gone = person.sign(kind=11998, tags=[["d", "x"], ["status", "offline"]], created_at=start + 60)
+    clock.now = start + 3600
+    shelf.take(gone)
+    directory.feed(gone)
+    assert there() == (set(), set())

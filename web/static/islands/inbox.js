@@ -1,6 +1,6 @@
 // Work for people: announce skills, be available, find tasks, see earnings. All signed with the person's key.
-import { sha256, unhex } from "./bytes.js";
-import { connect, connected, forget } from "./nwc.js";
+import { usePaid, Wallet } from "./earn.js";
+import { isResult } from "./fold.js";
 import { amount, node, now, relay, tag, tags } from "./relay.js";
 import { dueAt, Task } from "./task.js";
 import { html, render, useEffect, useReducer, useState } from "./ui.js";
@@ -21,7 +21,7 @@ function useClock() {
   return at;
 }
 
-const beat = (me, at, status = "ready") =>
+const beat = (me, at, until, status = "ready") =>
   me.sign({
     kind: 11998,
     created_at: at,
@@ -29,59 +29,64 @@ const beat = (me, at, status = "ready") =>
     tags: [
       ["d", "human"],
       ["status", status],
-      ["expiration", String(at + LIFE)],
+      ["expiration", String(until)],
     ],
   });
 
-const leave = async (me, beats) => (await postAs(me, "/inbox/beats", { beats })).until;
+/** Until when this key says to be there, by its newest heartbeat on the relay; 0 for nobody. */
+function useShift(me) {
+  const [newest, hear] = useReducer((known, event) => (event.created_at >= known.created_at ? event : known), {
+    created_at: 0,
+    tags: [],
+  });
+  useEffect(() => relay.subscribe([{ kinds: [11998], authors: [me.pubkey] }], hear), [me.pubkey]);
+  return tag(newest, "status") === "offline" ? 0 : Number(tag(newest, "expiration") || 0);
+}
 
-/** Open for work: while this page is open, or for hours, by heartbeats that are signed now and sent by the node when due. */
-function Available({ me, live, setLive }) {
-  const [until, setUntil] = useState(0);
+/**
+ * Open for work: while this page is open, or for hours. One heartbeat that expires in hours says so to every node like
+ * this one. Others believe a heartbeat for 15 minutes: for them a signer that asks nobody signs one for every ten
+ * minutes in advance, and the node sends each when it is due. An extension asks its owner each time, so it signs one.
+ */
+function Available({ me, at, live, setLive }) {
+  const until = useShift(me);
   const [said, setSaid] = useState("");
-  useEffect(() => {
-    const look = async () => {
-      const answer = await fetch(`/inbox/beats/${me.pubkey}.json`).catch(() => null);
-      if (answer?.ok) setUntil((await answer.json()).until);
-    };
-    look();
-  }, [me.pubkey]);
-  useEffect(() => {
-    if (!live) return undefined;
-    const send = async () => relay.publish(await beat(me, now())).catch((error) => setSaid(error.message));
-    send();
-    const timer = setInterval(send, HERE_EVERY * 1000);
-    return () => clearInterval(timer);
-  }, [me.pubkey, live]);
-  const stay = async (hours) => {
-    const count = (hours * 3600) / AWAY_EVERY,
-      start = now(),
-      beats = [];
+  const asks = me.kind === "nip07";
+  const attempt = async (work) => {
     try {
-      for (let i = 1; i <= count; i++) {
-        setSaid(`Signing ${i} of ${count}…`);
-        beats.push(await beat(me, start + i * AWAY_EVERY));
-      }
-      setUntil(await leave(me, beats));
+      await work();
+      setSaid("");
+    } catch (error) {
+      setLive(false);
+      setSaid(error.message);
+    }
+  };
+  const life = asks ? 3600 : LIFE;
+  const due = live && until - at < (asks ? 300 : LIFE - HERE_EVERY);
+  useEffect(() => {
+    if (due) attempt(async () => relay.publish(await beat(me, now(), now() + life)));
+  }, [me.pubkey, due]);
+  const stay = (hours) =>
+    attempt(async () => {
+      const start = now(),
+        end = start + hours * 3600,
+        later = [];
+      await relay.publish(await beat(me, start, end));
       setLive(true);
-      setSaid("");
-    } catch (error) {
-      setSaid(error.message);
-    }
-  };
-  const rest = async () => {
-    setLive(false);
-    try {
-      const gone = await beat(me, now(), "offline");
-      await leave(me, [gone]);
+      for (let due = start + AWAY_EVERY; due < end && !asks; due += AWAY_EVERY) {
+        setSaid(`Signing for clients that believe a heartbeat for minutes only: ${later.length + 1}…`);
+        later.push(await beat(me, due, end));
+      }
+      if (later.length) await postAs(me, "/inbox/beats", { beats: later });
+    });
+  const rest = () =>
+    attempt(async () => {
+      setLive(false);
+      const gone = await beat(me, now(), now() + LIFE, "offline");
       await relay.publish(gone);
-      setUntil(0);
-      setSaid("");
-    } catch (error) {
-      setSaid(error.message);
-    }
-  };
-  const there = live || until > now();
+      if (!asks) await postAs(me, "/inbox/beats", { beats: [gone] }); // what was left before is forgotten
+    });
+  const there = live || until > at;
   return html`
     <div class="panel row spread" id="available">
       <label class="row">
@@ -97,11 +102,13 @@ function Available({ me, live, setLive }) {
       </label>
       <span class="row small">
         <span class="soft">
-          ${until > now() ? `until ${new Date(until * 1000).toLocaleTimeString()}, even with this page closed` : live ? "while this page is open" : "nobody is told that you are here"}
+          ${there && until - at > LIFE ? `until ${new Date(until * 1000).toLocaleTimeString([], { timeStyle: "short" })}, even with this page closed` : there ? "while this page is open" : "nobody is told that you are here"}
         </span>
         ${[1, 4, 12].map(
           (hours) => html`
-            <button class="plain small" onClick=${() => stay(hours)}>${hours} h</button>
+            <button class="plain small" aria-label=${`Available for ${hours} hours`} onClick=${() => stay(hours)}>
+              ${hours} h
+            </button>
           `,
         )}
       </span>
@@ -110,9 +117,18 @@ function Available({ me, live, setLive }) {
   `;
 }
 
+/** What an announcement says of its author. */
+const said = (offer) => {
+  try {
+    return JSON.parse(offer.content) ?? {};
+  } catch {
+    return {};
+  }
+};
+
 function Skills({ me, mine, setLive }) {
-  const [said, setSaid] = useState("");
-  const about = mine ? JSON.parse(mine.content) : {};
+  const [note, setNote] = useState("");
+  const about = mine ? said(mine) : {};
   const takes = (kind) => (mine ? mine.tags.some((t) => t[0] === "k" && t[1] === String(kind)) : kind === 5820);
   const announce = async (event) => {
     event.preventDefault();
@@ -146,10 +162,10 @@ function Skills({ me, mine, setLive }) {
         tags: [["d", "human"], ...chosen.map((kind) => ["k", kind]), ["t", "human"], ...topics, ["relays", node.relay]],
       });
       for (const made of [profile, inboxes, offer]) await relay.publish(made);
-      setSaid("Announced.");
+      setNote("Announced.");
       setLive(true);
     } catch (error) {
-      setSaid(error.message);
+      setNote(error.message);
     }
   };
   return html`
@@ -190,82 +206,15 @@ function Skills({ me, mine, setLive }) {
         <div class="field">
           <label for="lud16">
             Lightning address for your pay${" "}
-            <span class="soft">optional; you can also give an invoice with each delivery</span>
+            <span class="soft">optional; it makes the invoices for your pay where no wallet is connected</span>
           </label>
           <input id="lud16" name="lud16" placeholder="you@wallet.example" value=${about.lud16} />
         </div>
         <button>${mine ? "Announce again" : "Announce"}</button>
       </form>
     </details>
-    <p role="status" class="small">${said}</p>
+    <p role="status" class="small">${note}</p>
   `;
-}
-
-/** The worker's own wallet: it writes the invoices, the page never holds money. */
-function Wallet() {
-  const [there, setThere] = useState(Boolean(connected()));
-  const [said, setSaid] = useState("");
-  const link = (event) => {
-    event.preventDefault();
-    try {
-      connect(new FormData(event.target).get("uri"));
-      setThere(true);
-    } catch (error) {
-      setSaid(error.message);
-    }
-  };
-  if (there)
-    return html`
-      <p class="small">
-        Your wallet writes the invoices.${" "}
-        <button
-          class="plain small"
-          onClick=${() => {
-            forget();
-            setThere(false);
-          }}
-        >
-          Forget it
-        </button>
-      </p>
-    `;
-  return html`
-    <details class="panel">
-      <summary>
-        <b>Get paid by invoice</b>
-        ${" "}
-        <span class="soft small">connect a wallet that may make invoices</span>
-      </summary>
-      <form onSubmit=${link}>
-        <label for="uri">
-          Wallet connection${" "}
-          <span class="soft">(NWC; it stays in this tab)</span>
-        </label>
-        <div class="row">
-          <input class="grow" id="uri" name="uri" placeholder="nostr+walletconnect://…" autocomplete="off" />
-          <button class="plain">Connect</button>
-        </div>
-      </form>
-      <p role="status" class="small">${said}</p>
-    </details>
-  `;
-}
-
-/** Receipts whose preimage fits their payment hash, by job: money that came. */
-function usePaid(me) {
-  const [paid, setPaid] = useState(new Map());
-  useEffect(
-    () =>
-      me
-        ? relay.subscribe([{ kinds: [7190], "#p": [me.pubkey], limit: 500 }], async (event) => {
-            const preimage = tag(event, "preimage") ?? "";
-            if (/^[0-9a-f]{64}$/.test(preimage) && (await sha256(unhex(preimage))) === tag(event, "payment_hash"))
-              setPaid((before) => new Map(before).set(tag(event, "e"), Number(tag(event, "amount") || 0)));
-          })
-        : undefined,
-    [me?.pubkey],
-  );
-  return paid;
 }
 
 function Inbox() {
@@ -274,8 +223,9 @@ function Inbox() {
   const [live, setLive] = useState(false);
   const [tasks, addTask] = useReducer(store, new Map());
   const [news, hear] = useReducer(store, new Map());
+  const delivered = me ? [...news.values()].filter((event) => isResult(event) && event.pubkey === me.pubkey) : [];
+  const paid = usePaid(me, delivered);
   const at = useClock();
-  const paid = usePaid(me);
   useEffect(() => {
     const look = async () => setMe(await who());
     look();
@@ -292,13 +242,21 @@ function Inbox() {
         : undefined,
     [me?.pubkey],
   );
+  const address = offer ? said(offer).lud16 : "";
   const skills = offer ? tags(offer, "k").map((t) => Number(t[1])) : [5820];
   useEffect(() => {
     if (!me) return undefined;
     const since = now() - 7 * 86400;
+    const results = skills.map((kind) => kind + 1000);
     const stops = [
       relay.subscribe([{ kinds: skills, since, limit: 100 }], addTask),
-      relay.subscribe([{ kinds: [7000, ...skills.map((kind) => kind + 1000)], since, limit: 500 }], hear),
+      relay.subscribe(
+        [
+          { kinds: [7000, ...results], since, limit: 500 },
+          { kinds: results, authors: [me.pubkey], limit: 500 },
+        ],
+        hear,
+      ),
     ];
     return () => stops.forEach((stop) => stop());
   }, [me?.pubkey, skills.join()]);
@@ -323,11 +281,10 @@ function Inbox() {
       return (!to.length || to.includes(me.pubkey)) && !done && (dueAt(task) || Infinity) > at;
     })
     .sort((a, b) => b.created_at - a.created_at);
-  const delivered = all.filter((event) => event.kind >= 6000 && event.kind < 7000 && event.pubkey === me.pubkey);
   const asked = delivered.reduce((sum, event) => sum + Number(tag(event, "amount") || 0), 0);
   const earned = delivered.reduce((sum, event) => sum + (paid.get(tag(event, "e")) ?? 0), 0);
   return html`
-    <${Available} me=${me} live=${live} setLive=${setLive} />
+    <${Available} me=${me} at=${at} live=${live} setLive=${setLive} />
     <div class="numbers">
       <div>
         <b>${delivered.length}</b>
@@ -335,7 +292,7 @@ function Inbox() {
       </div>
       <div>
         <b>${amount(earned).replace("free", "0")}</b>
-        <span>earned, proven by receipts</span>
+        <span>earned, as your wallet or a receipt proves</span>
       </div>
       <div>
         <b>${amount(Math.max(0, asked - earned)).replace("free", "0")}</b>
@@ -343,7 +300,7 @@ function Inbox() {
       </div>
     </div>
     <${Skills} me=${me} mine=${offer} setLive=${setLive} />
-    <${Wallet} />
+    <${Wallet} me=${me} earned=${earned} />
     <h2>Open tasks</h2>
     ${
       open.length
@@ -357,6 +314,7 @@ function Inbox() {
                     task=${task}
                     at=${at}
                     paid=${paid.get(task.id)}
+                    address=${address}
                     claims=${about(task, 7000).filter((event) => tag(event, "claim") !== undefined)}
                     results=${about(task, task.kind + 1000)}
                   />

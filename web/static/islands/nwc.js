@@ -33,6 +33,15 @@ export const makeInvoice = async (msat, description) =>
   (await call("make_invoice", { amount: msat, description }, "Your wallet has not answered: no invoice was made."))
     .invoice;
 
+/** True once an invoice of the connected wallet is paid. */
+export async function isPaid(invoice) {
+  const told = await call("lookup_invoice", { invoice }, "Your wallet has not answered.");
+  return told.state === "settled" || Boolean(told.settled_at);
+}
+
+/** msat in the connected wallet. */
+export const balance = async () => (await call("get_balance", {}, "Your wallet has not answered.")).balance;
+
 async function call(method, params, late) {
   const uri = new URL(sessionStorage.getItem(STORE));
   const service = uri.host || uri.pathname.replace(/\//g, "");
@@ -54,10 +63,11 @@ async function call(method, params, late) {
     secret,
   );
   const pool = new SimplePool();
+  let answers;
   try {
     const answer = await new Promise((resolve, reject) => {
       setTimeout(() => reject(new Error(late)), 60000);
-      pool.subscribe(
+      answers = pool.subscribe(
         relays,
         { kinds: [23195], authors: [service], "#e": [request.id], "#p": [getPublicKey(secret)] },
         { onevent: resolve },
@@ -70,6 +80,7 @@ async function call(method, params, late) {
     if (error) throw new Error(error.message || error.code);
     return result;
   } finally {
-    pool.close(relays);
+    answers?.close();
+    setTimeout(() => pool.close(relays)); // once that has been said to the relay
   }
 }

@@ -1,7 +1,7 @@
 // One task in a person's inbox: who asks and how they pay, the claim with its lease, the delivery.
 import { sha256 } from "./bytes.js";
-import { connected, makeInvoice } from "./nwc.js";
-import { amount, node, now, relay, tag, tags } from "./relay.js";
+import { invoiceFor, invoiceFrom } from "./earn.js";
+import { amount, node, now, relay, tag, tags, unit } from "./relay.js";
 import { Away, clock, html, Media, ownPath, safeUrl, spell, useEffect, useState } from "./ui.js";
 
 const LEASE = 1800; // seconds that a claim holds
@@ -47,7 +47,7 @@ async function upload(me, file) {
   return answer.json();
 }
 
-async function deliver(me, task, data) {
+async function deliver(me, task, data, address) {
   const file = data.get("file"),
     form = param(task, "form");
   const blob = file?.size ? await upload(me, file) : null;
@@ -56,11 +56,11 @@ async function deliver(me, task, data) {
   if (!blob && !text.trim()) throw new Error("Attach a file or write the answer.");
   const price = Math.round(Number(data.get("price") || 0) * 1000);
   const given = String(data.get("invoice") || "").trim();
-  if (price && !given && !connected() && tag(task, "chain") !== undefined)
+  const invoice = price ? given || (await invoiceFor(price, param(task, "title") ?? "Work", address)) : "";
+  if (price && !invoice)
     throw new Error(
-      "This buyer is a program: it pays an invoice, and nothing else. Connect a wallet above, paste an invoice over your pay, or set the pay to 0 if you give it away.",
+      "Your pay needs an invoice. Choose above where it shall go, paste an invoice here, or set the pay to 0 if you give it away.",
     );
-  const invoice = !given && price && connected() ? await makeInvoice(price, param(task, "title") ?? "Work") : given;
   const files = blob
     ? [
         ["x", blob.sha256],
@@ -81,14 +81,16 @@ async function deliver(me, task, data) {
         ...files,
         ["engine", "a person"],
         ["status", "success"],
-        ...(price ? [["amount", String(price), ...(invoice ? [invoice] : [])]] : []),
+        ...(price ? [["amount", String(price), invoice]] : []),
       ],
     }),
   );
   await say(me, task, "success", "Delivered.");
 }
 
-function Delivery({ me, task }) {
+const MADE_BY = { wallet: "your wallet makes it", address: "your Lightning address makes it" };
+
+function Delivery({ me, task, address }) {
   const [said, setSaid] = useState("");
   const form = param(task, "form"),
     { id } = task;
@@ -96,7 +98,7 @@ function Delivery({ me, task }) {
     event.preventDefault();
     setSaid("Sending…");
     try {
-      await deliver(me, task, new FormData(event.target));
+      await deliver(me, task, new FormData(event.target), address);
     } catch (error) {
       setSaid(error.message);
     }
@@ -133,13 +135,13 @@ function Delivery({ me, task }) {
           <input id=${`f${id}`} name="file" type="file" />
         </div>
         <div class="field">
-          <label for=${`a${id}`}>Your pay</label>
+          <label for=${`a${id}`}>Your pay (${unit})</label>
           <input id=${`a${id}`} name="price" inputmode="numeric" value=${Number(tag(task, "bid") || 0) / 1000} />
         </div>
         <div class="field">
           <label for=${`b${id}`}>
             Invoice${" "}
-            <span class="soft">${connected() ? "your wallet makes it" : "optional"}</span>
+            <span class="soft">${MADE_BY[invoiceFrom(address)] ?? "over your pay"}</span>
           </label>
           <input id=${`b${id}`} name="invoice" placeholder="lnbc…" autocomplete="off" />
         </div>
@@ -189,7 +191,7 @@ function Input({ value, type }) {
   `;
 }
 
-export function Task({ me, task, claims, results, at, paid }) {
+export function Task({ me, task, claims, results, at, paid, address }) {
   const [said, setSaid] = useState("");
   const habits = useHabits(task.pubkey);
   const held = claims
@@ -266,7 +268,7 @@ export function Task({ me, task, claims, results, at, paid }) {
                   </p>
                   <progress max=${LEASE} value=${left} aria-label="Time left of your claim" />
                 </div>
-                <${Delivery} me=${me} task=${task} />
+                <${Delivery} me=${me} task=${task} address=${address} />
               `
             : held
               ? html`

@@ -1,0 +1,48 @@
+"""Why a score is what it is, in sentences for a buyer, each with where its evidence stands."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from market.reputation import Score
+
+REVIEWS = "#reviews"
+Reason = Mapping[str, str]  # text, href ("" where there is nothing to show)
+
+
+def reasons(score: Score, reviews: Sequence[Mapping[str, Any]]) -> list[Reason]:
+    """What was counted. Weights are of jobs: old ones fade, large ones and known buyers tell more."""
+    made: list[tuple[str, str]] = []
+    if score.jobs:
+        jobs = "1 reviewed job leaves" if score.jobs == 1 else f"{score.jobs} reviewed jobs leave"
+        large = f" For a large job this node reckons with {round(100 * score.low)}: {jobs} doubt."
+        doubt = large if score.low < score.mean - 0.02 else ""
+        made.append((f"Of 100 jobs like the last ones, about {round(100 * score.mean)} should go well.{doubt}", ""))
+    if any(score.own):
+        made.append((f"This node has bought here itself: {_weighed(score.own)}.", ""))
+    if any(score.known):
+        made.append((f"Buyers whom this node trusts: {_weighed(score.known)}.", REVIEWS))
+    if any(score.crowd):
+        many = f"Buyers whom nobody here knows: {_weighed(score.crowd)}. Their praise counts little, however many."
+        made.append((many, REVIEWS))
+    if reviews:
+        proven = sum(bool(review["paid"]) for review in reviews)
+        rest = "." if proven == len(reviews) else "; the others change nothing."
+        made.append((f"{proven} of {len(reviews)} reviews prove that the author paid{rest}", REVIEWS))
+    if score.vouched:
+        made.append(("Somebody whom this node trusts recommends it.", ""))
+    if score.short_mean < score.mean - 0.02:
+        lately = f"Lately it went worse: by the last weeks alone it would be {round(100 * score.short_mean)} of 100."
+        made.append((lately, REVIEWS))
+    return [{"text": text, "href": href} for text, href in made]
+
+
+def _weighed(evidence: tuple[float, float]) -> str:
+    """`weighs like 12 good jobs and 1 bad one`"""
+    good, bad = (_count(part) for part in evidence)
+    if bad == "0":
+        return f"weighs like {good} good {'job' if good == '1' else 'jobs'}, none bad"
+    return f"weighs like {good} good and {bad} bad jobs"
+
+
+def _count(weight: float) -> str:
+    return f"{weight:.0f}" if weight >= 10 or round(weight, 1) == round(weight) else f"{weight:.1f}"
