@@ -73,7 +73,7 @@ async def buyer(site: Site, request: web.Request) -> web.StreamResponse:
 async def leave_beats(site: Site, request: web.Request) -> web.StreamResponse:
     """POST {beats: [11998...]} with a NIP-98 proof of their key: nobody sends in the public heartbeats of another.
 
-    They replace what the key left before, and each is sent when it is due.
+    They replace what the key left before, and each is sent when it is due; an empty list takes all back.
     """
     person, body = await proven(request, "/inbox/beats", site.clock())
     try:
@@ -81,7 +81,7 @@ async def leave_beats(site: Site, request: web.Request) -> web.StreamResponse:
     except (ValueError, KeyError, TypeError, InvalidEvent):
         raise BadRequest("Heartbeats are a list of signed events.") from None
     now = site.clock()
-    if not beats or len(beats) > BEATS:
+    if len(beats) > BEATS:
         raise BadRequest(f"One key leaves up to {BEATS} heartbeats.")
     for beat in beats:
         dies = beat.expiration
@@ -91,8 +91,7 @@ async def leave_beats(site: Site, request: web.Request) -> web.StreamResponse:
             raise BadRequest("A heartbeat that is left here expires within twelve hours.")
         if beat.pubkey != person or not await asyncio.to_thread(beat.verify):
             raise BadRequest("A heartbeat is not signed by the key that leaves it.")
-    kept = [beat for beat in beats if beat.first("status") != "offline"]
-    if not await site.store.leave_beats(person, kept):
+    if not await site.store.leave_beats(person, beats):
         raise Unready("Too many people have left heartbeats here. Keep this page open instead.")
     return json_response({"left": await site.store.beats_left(person)})
 

@@ -32,6 +32,7 @@ ASKS = {
     5300: ("Anything", "The feed needs no input."),
     5820: ("The task", "What is to be done, and how you will know it is done."),
 }
+AT_FIRST = 4  # fields of an order form that are seen at once; a seller's other wishes fold away
 
 
 async def service(site: Site, request: web.Request) -> web.StreamResponse:
@@ -138,6 +139,10 @@ async def new(site: Site, request: web.Request) -> web.StreamResponse:
             "output": "",
         },
     }
+    shown = [field for field in values["fields"] if not (field["required"] and len(field["values"]) == 1)]
+    shown.sort(key=lambda field: not field["required"])
+    seen = max(AT_FIRST, sum(field["required"] for field in shown))
+    values |= {"first": shown[:seen], "more": shown[seen:]}
     parts = lines(site, seller)
     if request.path.endswith(".json"):
         return site.answer(request, "", {"service": seller.to_json(), "fields": values["fields"], "lines": parts})

@@ -1,7 +1,8 @@
-"""A browser (Debian's Chromium through Playwright) and a whole node, one of each for all tests of a file."""
+"""A browser (Debian's Chromium through Playwright) and a whole node, one of each for all tests that a worker runs."""
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +11,19 @@ import pytest_asyncio
 from tests.whole import Node, running, until
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+HANDWRITTEN = Path(__file__).parent / "handwritten.json"  # a recipe whose one step is a person's
+PATIENCE = 90_000  # milliseconds for whatever is waited for: three workers share two cores
+Visit = Callable[..., Awaitable[Any]]
 
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """One node for all tests of the page that a worker runs, with every trade announced."""
-    with running(tmp_path_factory.mktemp("page") / "node") as node:
+    data = tmp_path_factory.mktemp("page") / "node"
+    recipes = data / "orchestrator" / "recipes"
+    recipes.mkdir(parents=True)
+    shutil.copy(HANDWRITTEN, recipes)
+    with running(data) as node:
         until(lambda: {5100, 5250, 5260} <= {s["kind"] for s in node.get("/index.json")["services"] if s["alive"]}, 60)
         yield node
 
@@ -34,18 +42,36 @@ async def browser() -> AsyncIterator[Any]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def page(browser: Any, node: Node) -> AsyncIterator[Any]:
-    """A visitor of their own at the node, desktop size. The test fails where the browser's console reports an error.
+async def visit(browser: Any, node: Node) -> AsyncIterator[Visit]:
+    """`await visit()` gives the page of a new visitor, desktop size; options as of Playwright's `new_context`.
 
-    `page.forgiven` is a list of words: a report with one of them is expected by the test.
+    The test fails where the console of one of them reports an error. `page.forgiven` is a list of words: a report with
+    one of them is expected by the test.
     """
-    context = await browser.new_context(base_url=node.base, viewport={"width": 1200, "height": 900})
-    page = await context.new_page()
-    page.forgiven = ["net::ERR_SOCKET_NOT_CONNECTED"]  # Chromium's own, of a spare socket that the server had closed
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-    yield page
-    await context.close()
-    left = [fault for fault in faults if not any(words in fault for words in page.forgiven)]
+    pages: list[tuple[Any, list[str]]] = []
+
+    async def visit(**options: Any) -> Any:
+        context = await browser.new_context(
+            **{"base_url": node.base, "viewport": {"width": 1200, "height": 900}} | options
+        )
+        context.set_default_timeout(PATIENCE)
+        page, faults = await context.new_page(), list[str]()
+        page.forgiven = [
+            "net::ERR_SOCKET_NOT_CONNECTED"
+        ]  # Chromium's own, of a spare socket that the server had closed
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        pages.append((page, faults))
+        return page
+
+    yield visit
+    for page, _ in pages:
+        await page.context.close()
+    left = [fault for page, faults in pages for fault in faults if not any(words in fault for words in page.forgiven)]
     assert not left, left
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(visit: Visit) -> Any:
+    """A visitor of their own."""
+    return await visit()

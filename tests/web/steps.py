@@ -11,10 +11,16 @@ from nostr import nip44
 from nostr.filter import Filter
 from nostr.key import SecretKey
 from nostr.pool import Pool
+from tests.whole import Node
+from wallet import open_wallet
+
+CREDITS = "Pay with this node's credits"
 
 
-async def order(page: Any, what: str, words: str, *, private: bool = False, here: bool = False) -> str:
-    """Order as whoever is signed in, or as a guest, and pay with the node's credits; gives the job's id.
+async def order(
+    page: Any, what: str, words: str, *, private: bool = False, here: bool = False, pay: str = CREDITS
+) -> str:
+    """Order as whoever is signed in, or as a guest, and pay by the button of this name; gives the job's id.
 
     `here`: the page is the order's form already, with whatever was filled in.
     """
@@ -25,9 +31,39 @@ async def order(page: Any, what: str, words: str, *, private: bool = False, here
         await page.click("text=Limits and privacy")
         await page.check("#private")
     await page.click("#order button[type=submit]")
-    await page.wait_for_url("**/job/*", timeout=15_000)
-    await page.get_by_role("button", name="Pay with this node's credits").click(timeout=30_000)
+    await page.wait_for_url("**/job/*")
+    if pay:
+        await page.get_by_role("button", name=pay).click()
     return str(page.url.rsplit("/", 1)[1])
+
+
+def owners_wallet(node: Node) -> Any:
+    """The wallet of the node's owner, as an async context."""
+    return open_wallet((node.data / "wallet" / "connections" / "owner.uri").read_text().strip())
+
+
+class Extension:
+    """A browser extension (NIP-07) with a key of its own, in one page; `signed` is what it has signed."""
+
+    def __init__(self, page: Any) -> None:
+        self.key, self.signed = SecretKey.generate(), list[dict[str, Any]]()
+        self._page = page
+
+    async def __aenter__(self) -> "Extension":
+        await self._page.expose_function("_sign", self._sign)
+        await self._page.add_init_script(
+            f"window.nostr = {{ getPublicKey: async () => '{self.key.public}', signEvent: (e) => window._sign(e) }};"
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    def _sign(self, template: dict[str, Any]) -> dict[str, Any]:
+        made = self.key.sign(
+            kind=template["kind"], content=template["content"], tags=template["tags"], created_at=template["created_at"]
+        )
+        self.signed.append(made.to_dict())
+        return made.to_dict()
 
 
 class Bunker:
@@ -56,10 +92,15 @@ class Bunker:
         await self._pool.__aexit__(None, None, None)
 
     async def scan(self, uri: str) -> None:
-        """Answer a `nostrconnect://` address as the app does that scans its code."""
+        """Answer a `nostrconnect://` address as the app does that scans its code.
+
+        Said again until the browser has heard it: its socket may open after a test has read the code.
+        """
         client, _, rest = uri.removeprefix("nostrconnect://").partition("?")
         secret = dict(pair.split("=", 1) for pair in rest.split("&"))["secret"]
-        await self._say(client, {"id": "scan", "result": secret})
+        while not self.asked:
+            await self._say(client, {"id": "scan", "result": secret})
+            await asyncio.sleep(0.3)
 
     async def _serve(self) -> None:
         async for event in self._pool.subscribe(Filter(kinds=[24133], tags={"p": [self._key.public]}, limit=0)):

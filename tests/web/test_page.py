@@ -1,7 +1,7 @@
 """The page in a real browser against a real node: a film is bought and watched, then every page is looked at."""
 
-import asyncio
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -11,13 +11,16 @@ import pytest
 
 from nostr.key import SecretKey
 from nostr.pool import Pool
+from tests.web.conftest import Visit
 from tests.web.steps import bid_dearly, order
 from tests.whole import Node
+from web.session import new_link
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 AXE = (Path(__file__).parent / "axe.min.js").read_text()
 SHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
+SHOOTING = bool(os.environ.get("TIMMY_SCREENSHOTS"))
 PAGES = [
     "/",
     "/new/5100",
@@ -38,19 +41,19 @@ async def test_a_guest_buys_a_music_video_and_watches_it(page: Any, node: Node) 
     await page.goto("/new/music-video")
     await page.fill("#p-seconds", "8")
     job = await order(page, "music-video", "a lighthouse in a storm, hopeful", here=True)
-    await page.wait_for_selector(".graph .step.done", timeout=60_000)  # the story, long before the film
+    await page.wait_for_selector(".graph .step.done")  # the story, long before the film
     assert await page.locator(".graph .step.paid text.note >> text=paid 5 credits").count() == 1
     assert await page.locator(".money li").count() >= 2
-    await page.wait_for_selector("#made li", timeout=60_000)
+    await page.wait_for_selector("#made li")
     await page.wait_for_selector(".graph .step .shot[href^='/thumb/']", timeout=120_000)  # a picture inside the graph
     assert "Scribe" in await page.locator("#steps").text_content()  # sellers by name
     await page.wait_for_selector("#result video", timeout=280_000)
     await page.evaluate("window.film = document.querySelector('#result video'); film.muted = true; film.play()")
-    await page.wait_for_function("() => film.currentTime > 0.5", timeout=20_000)
+    await page.wait_for_function("() => film.currentTime > 0.5")
     assert await page.evaluate("film.duration") >= 7
     await page.evaluate("film.currentTime = film.duration - 0.5")
-    await page.wait_for_function("() => film.ended", timeout=20_000)
-    await page.wait_for_selector("#audit .badge.good", timeout=20_000)
+    await page.wait_for_function("() => film.ended")
+    await page.wait_for_selector("#audit .badge.good")
     assert await page.locator("#audit .badge.bad").count() == 0
     kept = await page.inner_text(".money li.kept")
     assert "Timmy keeps" in kept and re.search(r"[1-9]", kept)
@@ -65,22 +68,25 @@ async def test_a_guest_buys_a_music_video_and_watches_it(page: Any, node: Node) 
     await page.click("label[for=s5]")  # the money was locked: its preimage was asked for when the film had come
     await page.fill("#say", "A fine film")
     await page.click("text=Publish the review")
-    await page.wait_for_selector("text=with proof of payment", timeout=20_000)
+    await page.wait_for_selector("text=with proof of payment")
 
 
 async def test_every_page_looks_right_on_every_screen(page: Any, node: Node) -> None:
-    """One visit a page: no serious fault by axe in light and dark, nothing sideways on phones, and its screenshots."""
-    SHOTS.mkdir(parents=True, exist_ok=True)
+    """One visit a page: no serious fault by axe in light and dark, and nothing sideways on phones or enlarged to 200 %.
+
+    With TIMMY_SCREENSHOTS set (`scripts/screenshots`) the pictures of `docs/screenshots` are taken on the way.
+    """
     page.forgiven += ["status of 404"]  # the error page is looked at too
-    await page.goto(node.timmy("link").strip())
+    await page.goto(new_link(node.data, node.base))
     for path, name in everywhere(node).items():
         tall = 1240 if name in ("job", "shop") else 900
         await page.set_viewport_size({"width": 1280, "height": tall})
         await page.goto(path)
         await settled(page)
-        for scheme in ("light", "dark"):
+        await page.evaluate(AXE)
+        for scheme, rules in (("light", "{}"), ("dark", "{runOnly: ['color-contrast']}")):
             await page.emulate_media(color_scheme=scheme)
-            found = await page.evaluate(f"{AXE}; axe.run(document, {{resultTypes: ['violations']}})")
+            found = await page.evaluate(f"axe.run(document, {{resultTypes: ['violations'], ...{rules}}})")
             serious = [
                 (fault["id"], [place["target"] for place in fault["nodes"]][:3])
                 for fault in found["violations"]
@@ -89,7 +95,7 @@ async def test_every_page_looks_right_on_every_screen(page: Any, node: Node) -> 
             assert not serious, (path, scheme, serious)
             await shoot(page, f"{name}-desktop-{scheme}")
         await page.emulate_media(color_scheme="light")
-        for width in (390, 360):
+        for width in (640, 390, 360, 320):  # 1280 at 200 %, two telephones, 1280 at 400 % (WCAG 1.4.10)
             await page.set_viewport_size({"width": width, "height": 900})
             assert await page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
             if width == 390:
@@ -97,15 +103,15 @@ async def test_every_page_looks_right_on_every_screen(page: Any, node: Node) -> 
 
 
 async def settled(page: Any) -> None:
-    """Until the pictures in sight are there and the islands have had their say."""
-    await page.wait_for_load_state("networkidle")
+    """Until the typefaces and the pictures in sight are there and the islands have had their say."""
+    await page.wait_for_selector("#who button")
+    await page.wait_for_load_state("networkidle" if SHOOTING else "load")
     await page.evaluate("document.fonts.ready")
 
 
 async def shoot(page: Any, name: str) -> None:
-    shot = await page.screenshot(type="jpeg", quality=70)
-    assert len(shot) > 5000
-    (SHOTS / f"{name}.jpg").write_bytes(shot)
+    if SHOOTING:
+        await page.screenshot(type="jpeg", quality=70, path=SHOTS / f"{name}.jpg")
 
 
 def everywhere(node: Node) -> dict[str, str]:
@@ -118,9 +124,8 @@ def everywhere(node: Node) -> dict[str, str]:
     return pages | {f"/job/{films[0]}": "job", "/job/" + "0" * 64: "error"}
 
 
-async def test_pages_read_without_javascript(browser: Any, node: Node) -> None:
-    context = await browser.new_context(base_url=node.base, java_script_enabled=False)
-    page = await context.new_page()
+async def test_pages_read_without_javascript(visit: Visit, node: Node) -> None:
+    page = await visit(java_script_enabled=False)
     for path in PAGES:
         answer = await page.goto(path)
         assert answer.status == 200, path
@@ -137,7 +142,6 @@ async def test_pages_read_without_javascript(browser: Any, node: Node) -> None:
     await page.goto(film)
     assert await page.locator("video[poster^='/thumb/']").count() == 1
     assert "Delivered" in await page.inner_text("main") and await page.locator("td >> text=cut").count() >= 1
-    await context.close()
 
 
 async def test_the_keyboard_reaches_everything(page: Any) -> None:
@@ -160,10 +164,11 @@ async def test_the_keyboard_reaches_everything(page: Any) -> None:
     await page.wait_for_url("**/new/music-video")
 
 
-async def test_the_first_page_is_quick_light_and_still(page: Any, node: Node) -> None:
-    """Aims, on a quiet machine: painted in 300 ms, 150 KB with samples and typefaces, nothing moves.
+async def test_the_first_page_is_quick_light_and_still(page: Any) -> None:
+    """Painted in 300 ms, 150 KB with samples and typefaces, nothing moves.
 
-    The bound on time is double the aim, or more where the server's own share shows how busy this machine is.
+    The aim is one for a quiet machine: a visit counts as quick where it is, in one of eight tries, while others use
+    this machine as well. A page that is slow by itself is slow in all of them.
     """
     await page.goto("/")
     await settled(page)
@@ -173,17 +178,13 @@ async def test_the_first_page_is_quick_light_and_still(page: Any, node: Node) ->
         "window.moved = 0; new PerformanceObserver((list) => list.getEntries().forEach((e) => { moved += e.value }))"
         ".observe({type: 'layout-shift', buffered: true})"
     )
-    tries = []
-    for _ in range(3):
+    tries = list[float]()
+    while len(tries) < 8 and min(tries, default=999) >= 300:
         await page.goto("about:blank")
         await page.goto("/", wait_until="load")
-        await page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
-        tries.append(
-            await page.evaluate(
-                "[performance.getEntriesByName('first-contentful-paint')[0].startTime,"
-                " performance.getEntriesByType('navigation')[0].responseEnd]"
-            )
-        )
+        painted = "performance.getEntriesByName('first-contentful-paint')"
+        await page.wait_for_function(f"() => {painted}.length")
+        tries.append(await page.evaluate(f"{painted}[0].startTime"))
         if len(tries) == 1:
             await settled(page)
             weights = await page.evaluate(
@@ -192,12 +193,12 @@ async def test_the_first_page_is_quick_light_and_still(page: Any, node: Node) ->
             )
             assert 40_000 < sum(weights.values()) < 150_000, weights
             assert await page.evaluate("moved") < 0.05
-    paint, answered = min(tries)
-    assert paint < max(600, 6 * answered), tries
+    assert min(tries) < 300, tries
 
 
 async def test_an_event_is_on_the_page_in_a_moment(page: Any, node: Node) -> None:
-    """Two tenths of a second after the relay's receiving it is the aim; the bound is the median of five, doubled."""
+    """Two tenths of a second after its author sent it to the relay, in one of ten tries while others use this machine
+    too; a page that polled, or did much for each event, would be slow in all of them."""
     seller, buyer = SecretKey.generate(), SecretKey.generate()
     asked = buyer.sign(kind=5820, tags=[["i", "Count the stars", "text"], ["p", seller.public]])
     took = []
@@ -205,7 +206,7 @@ async def test_an_event_is_on_the_page_in_a_moment(page: Any, node: Node) -> Non
         await pool.publish(asked)
         await page.goto(f"/job/{asked.id}")
         await settled(page)
-        for number in range(5):
+        for number in range(10):
             note = f"star {number} of many"
             await page.evaluate(
                 f"void (window.shown = new Promise((done) => new MutationObserver(() => "
@@ -217,19 +218,19 @@ async def test_an_event_is_on_the_page_in_a_moment(page: Any, node: Node) -> Non
             start = time.time()
             await pool.publish(said)
             took.append(await page.evaluate("window.shown") / 1000 - start)
-            await asyncio.sleep(0.05)
-    assert sorted(took)[2] < 0.4, took
+            if min(took) < 0.2:
+                return
+    raise AssertionError(f"seconds until it was shown: {took}")
 
 
 HOSTILE = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>{{7*7}}'
 CORPUS = [
-    HOSTILE,
-    "javascript:window.hacked=1",
-    "<svg onload=window.hacked=1><animate onbegin=window.hacked=1>",
-    "\u202egnp.exe \u2066\u2067 \u200f" * 20,
+    f"{HOSTILE}</textarea></template></script><base href=//evil.example>"
+    "<iframe srcdoc='<script>top.hacked=1</script>'>",
+    "javascript:window.hacked=1//<svg onload=window.hacked=1><animate onbegin=window.hacked=1>",
+    "\u202egnp.exe \u2066\u2067 \u200f" * 20 + "\u0645\u0631\u062d\u0628\u0627",
     "N" * 20_000,
     "\U0001f468\u200d\U0001f469\u200d\U0001f467" * 800 + "\u0301" * 2000,
-    "</textarea></template></script><base href=//evil.example><iframe srcdoc='<script>top.hacked=1</script>'>",
 ]
 
 
@@ -260,12 +261,12 @@ def attack(words: str) -> tuple[SecretKey, list[Any], str]:
     return key, [profile, offer, beat, asked, told, given, review, report, task, recipe], asked.id
 
 
-async def test_hostile_words_in_every_field_stay_words(browser: Any, node: Node) -> None:
-    context = await browser.new_context(base_url=node.base, viewport={"width": 390, "height": 800})
-    page = await context.new_page()
+async def test_hostile_words_in_every_field_stay_words(visit: Visit, node: Node) -> None:
+    page = await visit(viewport={"width": 390, "height": 800})
+    page.forgiven += ["status of 404", "Content Security Policy"]  # the policy says that it has stopped something
     foreign: list[str] = []
     page.on("request", lambda request: foreign.append(request.url) if "evil.example" in request.url else None)
-    await page.goto(node.timmy("link").strip())
+    await page.goto(new_link(node.data, node.base))
     attacks = [attack(words) for words in CORPUS]
     paths = ["/", "/inbox", "/recipes", f"/?q={HOSTILE}", "/admin"]
     for key, _, job in attacks:
@@ -276,7 +277,8 @@ async def test_hostile_words_in_every_field_stay_words(browser: Any, node: Node)
                 await pool.publish(event)  # what the relay itself refuses (too long) can't hurt the page
         for path in paths:
             await page.goto(path, wait_until="load")
-            await page.wait_for_timeout(250)
+            await page.wait_for_selector("#who button")
+            await page.evaluate("new Promise((done) => setTimeout(done, 60))")  # theirs would run now
             assert await page.evaluate("window.hacked") is None, path
             assert "49" not in await page.evaluate("document.title"), path
             wide = await page.evaluate("document.documentElement.scrollWidth")
@@ -291,4 +293,3 @@ async def test_hostile_words_in_every_field_stay_words(browser: Any, node: Node)
             gone = [["a", event.address] for event in events if event.kind in (31990, 35990)]
             await pool.publish(key.sign(kind=5, tags=[*gone, *(["e", event.id] for event in events)]))
     assert not foreign, "nothing is fetched from a stranger's host before the visitor says so"
-    await context.close()

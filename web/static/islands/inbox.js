@@ -33,14 +33,22 @@ const beat = (me, at, until, status = "ready") =>
     ],
   });
 
-/** Until when this key says to be there, by its newest heartbeat on the relay; 0 for nobody. */
+/**
+ * Until when this key says to be there, by its newest heartbeat (0: it does not), and a function that sends another:
+ * at least a second newer than the last, for a relay keeps the newest alone.
+ */
 function useShift(me) {
   const [newest, hear] = useReducer((known, event) => (event.created_at >= known.created_at ? event : known), {
     created_at: 0,
     tags: [],
   });
   useEffect(() => relay.subscribe([{ kinds: [11998], authors: [me.pubkey] }], hear), [me.pubkey]);
-  return tag(newest, "status") === "offline" ? 0 : Number(tag(newest, "expiration") || 0);
+  const send = async (end, status) => {
+    const made = await beat(me, Math.max(now(), newest.created_at + 1), end, status);
+    await relay.publish(made);
+    hear(made);
+  };
+  return [tag(newest, "status") === "offline" ? 0 : Number(tag(newest, "expiration") || 0), send];
 }
 
 /**
@@ -49,7 +57,7 @@ function useShift(me) {
  * minutes in advance, and the node sends each when it is due. An extension asks its owner each time, so it signs one.
  */
 function Available({ me, at, live, setLive }) {
-  const until = useShift(me);
+  const [until, send] = useShift(me);
   const [said, setSaid] = useState("");
   const asks = me.kind === "nip07";
   const attempt = async (work) => {
@@ -64,14 +72,14 @@ function Available({ me, at, live, setLive }) {
   const life = asks ? 3600 : LIFE;
   const due = live && until - at < (asks ? 300 : LIFE - HERE_EVERY);
   useEffect(() => {
-    if (due) attempt(async () => relay.publish(await beat(me, now(), now() + life)));
+    if (due) attempt(() => send(now() + life));
   }, [me.pubkey, due]);
   const stay = (hours) =>
     attempt(async () => {
       const start = now(),
         end = start + hours * 3600,
         later = [];
-      await relay.publish(await beat(me, start, end));
+      await send(end);
       setLive(true);
       for (let due = start + AWAY_EVERY; due < end && !asks; due += AWAY_EVERY) {
         setSaid(`Signing for clients that believe a heartbeat for minutes only: ${later.length + 1}…`);
@@ -82,9 +90,8 @@ function Available({ me, at, live, setLive }) {
   const rest = () =>
     attempt(async () => {
       setLive(false);
-      const gone = await beat(me, now(), now() + LIFE, "offline");
-      await relay.publish(gone);
-      if (!asks) await postAs(me, "/inbox/beats", { beats: [gone] }); // what was left before is forgotten
+      await send(now() + LIFE, "offline");
+      if (!asks) await postAs(me, "/inbox/beats", { beats: [] }); // what was left before is forgotten
     });
   const there = live || until > at;
   return html`

@@ -34,24 +34,24 @@ const told = (list) =>
 function useJob() {
   const [events, add] = useReducer((state, event) => new Map(state).set(event.id, event), begun.events ?? [], told);
   const [me, setMe] = useState(null);
-  const [up, setUp] = useState(true);
+  const [turn, again] = useReducer((count) => count + 1, 0); // who signs in while reading sees their own job
   useEffect(() => {
     let stop = () => {};
-    const hear = ({ detail }) => setUp(detail);
-    relay.addEventListener("state", hear);
-    (async () => {
+    const follow = async () => {
       const [signer, { verifyEvent }] = await Promise.all([who(), lib()]);
       setMe(signer);
       const take = async (event) => verifyEvent(event) && add(await open(event, signer));
       const wanted = [{ ids: [id] }, { kinds: [7000, 7190, 31117, 5], "#e": [id] }, { kinds: RESULTS, "#e": [id] }];
       stop = relay.subscribe(wanted, take);
-    })();
+    };
+    follow();
+    document.addEventListener("timmy:who", again);
     return () => {
       stop();
-      relay.removeEventListener("state", hear);
+      document.removeEventListener("timmy:who", again);
     };
-  }, []);
-  return { events, me, up };
+  }, [turn]);
+  return { events, me };
 }
 
 /** The time, every second while `running`. */
@@ -260,7 +260,7 @@ function Alone({ job }) {
 }
 
 function Job() {
-  const { events, me, up } = useJob();
+  const { events, me } = useJob();
   const [paid, setPaid] = useState("");
   const job = fold(events, id, provider);
   const { steps, choices } = useSteps(id, job.steps, job.over);
@@ -308,13 +308,6 @@ function Job() {
     <//>
   `;
   return html`
-    ${
-      up
-        ? null
-        : html`
-            <p class="note bad" role="status">The connection to the relay is gone; trying again. Nothing is lost.</p>
-          `
-    }
     <${State} job=${job} mine=${mine} steps=${steps} cancel=${cancel} />
     <${Ended} job=${job} mine=${mine} />
     ${busy && steps.length ? graph : null}

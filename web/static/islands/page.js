@@ -1,5 +1,5 @@
 // On every page: who is signed in, keys for the keyboard, relative times that stay true.
-import { node, relay } from "./relay.js";
+import { relay } from "./relay.js";
 import { offerConnection, signInAsGuest, signInWithBunker, signInWithExtension, signOut, who } from "./who.js";
 
 const corner = document.getElementById("who");
@@ -147,6 +147,16 @@ document.addEventListener("keydown", (event) => {
   if (action === "help") help();
 });
 
+// While the connection is gone the page says so, wherever it listens to the relay, and heals by itself.
+relay.addEventListener("state", ({ detail: up }) => {
+  document.getElementById("offline")?.remove();
+  if (up) return;
+  const note = document.createElement("p");
+  Object.assign(note, { id: "offline", className: "note bad" });
+  note.setAttribute("role", "status");
+  note.textContent = "The connection to the relay is gone; trying again. Nothing is lost, and this page goes on by itself.";
+  document.body.append(note);
+});
+
 document.addEventListener("timmy:who", showWho);
 showWho();
-export { node, relay };

@@ -35,7 +35,9 @@ export async function postAs(me, path, value) {
   ];
   const proof = await me.sign({ kind: 27235, created_at: now(), content: "", tags });
   const headers = { "Content-Type": "application/json", Authorization: `Nostr ${btoa(JSON.stringify(proof))}` };
-  const answer = await fetch(path, { method: "POST", body, headers });
+  const answer = await fetch(path, { method: "POST", body, headers }).catch(() => {
+    throw new Error("The node does not answer just now. Try again in a moment: asked twice, it does a thing once.");
+  });
   const told = await answer.json();
   if (!answer.ok) throw new Error(told.error);
   return told;
