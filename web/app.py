@@ -92,6 +92,7 @@ class Site:
             "relay": f"{scheme}://{request.host}",
             "hosts": sorted({urlsplit(url).netloc for url in _addresses(request.app[STATE])}),
             "credits": self.purse.credits,
+            "test": self.purse.test_network,
             "guestCredits": self.settings.guest_credits if self.purse.credits else 0,
         }
         return Node(self.settings.name, self.settings.about, public)

@@ -20,6 +20,7 @@ from web.store import PageStore
 
 log = logging.getLogger("web")
 DAY = 86400
+MAIN = "bitcoin"
 MOST_ACCOUNTS = 1000  # strangers can ask with as many keys as they like
 
 
@@ -37,6 +38,7 @@ class Purse:
         self._spent: Counter[str] = Counter()  # msat of this day, by key
         self._starter: asyncio.Task[None] | None = None
         self.credits = False
+        self.test_network = ""  # whose coins are worth nothing; "" on the main network, and with credits
 
     async def start(self) -> None:
         """Find out, as soon as the wallet answers, whether its units are credits; remember what was spent today."""
@@ -48,7 +50,9 @@ class Purse:
         while True:
             with contextlib.suppress(WalletError, Unready, TimeoutError):
                 wallet = await self.open()
-                self.credits = not wallet.caps.real_money
+                caps = wallet.caps
+                self.credits = not caps.real_money
+                self.test_network = caps.network if caps.real_money and caps.network != MAIN else ""
                 return
             await asyncio.sleep(1)
 

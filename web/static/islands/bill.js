@@ -1,5 +1,6 @@
 // A bill and the ways to pay it: the node's credits, the browser's wallet (WebLN), a connected one (NIP-47), QR, copy.
 import { spendable, spent } from "./budget.js";
+import { proves } from "./invoice.js";
 import { connect, connected, pay as payByConnection, preimageOf } from "./nwc.js";
 import { amount, node, tags } from "./relay.js";
 import { copy, html, Qr, spell, useEffect, useState } from "./ui.js";
@@ -20,6 +21,13 @@ export async function settledProof(id) {
   const preimage = ask ? await ask().catch(() => "") : ""; // without an answer the review says that it has no proof
   if (preimage) keep(id, { ...proof, preimage });
   return proofOf(id);
+}
+
+/** A preimage that the buyer's own wallet shows, for a bill that was paid by QR code. Throws where it is not this bill's. */
+export async function tellProof(id, bill, preimage) {
+  const [, msat, invoice] = tags(bill, "amount")[0];
+  if (!(await proves(preimage, invoice))) throw new Error("That is not the proof of this payment.");
+  keep(id, { way: "told", invoice, msat: Number(msat), preimage: preimage.toLowerCase() });
 }
 
 const byCredits = async (invoice, id) => (await postAs(await who(), "/pay", { invoice, job: id })).preimage;

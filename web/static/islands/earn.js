@@ -1,25 +1,13 @@
 // How a person is paid: by invoices of their own wallet or Lightning address; the wallet is also asked what has come.
-import { hex, sha256, unhex } from "./bytes.js";
+import { sha256, unhex } from "./bytes.js";
+import { paymentHash } from "./invoice.js";
 import { balance, connect, connected, forget, isPaid, makeInvoice } from "./nwc.js";
 import { amount, node, relay, tag, tags } from "./relay.js";
 import { html, useEffect, useState } from "./ui.js";
 import { postAs } from "./who.js";
 
-const LETTERS = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
 const LOOK_EVERY = 5000, // milliseconds between two looks into the wallet
   LOOKED_AT = 8; // unpaid invoices, the newest
-
-/** The payment hash of an invoice (BOLT11, field `p`); "" where there is none. */
-export function paymentHash(invoice) {
-  const words = [...invoice.slice(invoice.lastIndexOf("1") + 1).toLowerCase()].map((letter) => LETTERS.indexOf(letter));
-  for (let at = 7; at + 3 < words.length - 110; at += 3 + words[at + 1] * 32 + words[at + 2])
-    if (words[at] === 1 && words[at + 1] * 32 + words[at + 2] === 52) {
-      const bits = words.slice(at + 3, at + 55).map((word) => word.toString(2).padStart(5, "0"));
-      const bytes = bits.join("").slice(0, 256).match(/.{8}/g);
-      return hex(bytes.map((byte) => parseInt(byte, 2)));
-    }
-  return "";
-}
 
 /** What was paid for one's deliveries, as a map from job to msat: one's wallet says so, or a preimage that fits. */
 export function usePaid(me, delivered) {

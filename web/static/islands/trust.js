@@ -1,5 +1,5 @@
 // After the job: the receipts and their audit, and what the buyer says of the seller, bound to the payment.
-import { proofOf, settledProof } from "./bill.js";
+import { proofOf, settledProof, tellProof } from "./bill.js";
 import { sha256, unhex } from "./bytes.js";
 import { amount, node, now, relay, tag, tags } from "./relay.js";
 import { html, useEffect, useState } from "./ui.js";
@@ -101,6 +101,8 @@ export function Review({ job, me }) {
     const stars = Number(data.get("stars"));
     try {
       if (stars < 3 && !data.get("text").trim()) throw new Error("Say what went wrong: a complaint needs words.");
+      const told = data.get("proof")?.trim();
+      if (told) await tellProof(job.request.id, job.bill, told);
       for (const made of await reviewEvents(me, job, stars, data.get("text"))) await relay.publish(made);
     } catch (error) {
       setState(error.message);
@@ -125,9 +127,24 @@ export function Review({ job, me }) {
           <label for="say">A word for the next buyer</label>
           <input id="say" name="text" maxlength="500" />
         </div>
-        <p class="small soft">
-          ${proofOf(job.request.id) ? "It carries the proof of your payment, so it counts." : "This browser did not see the payment, so the review will say so."}
-        </p>
+        ${
+          proofOf(job.request.id)
+            ? html`
+                <p class="small soft">It carries the proof of your payment, so it counts.</p>
+              `
+            : job.bill
+              ? html`
+                  <div class="field">
+                    <label for="proof">
+                      Proof of payment${" "}
+                      <span class="soft">the preimage, which your wallet shows with the payment</span>
+                    </label>
+                    <input id="proof" name="proof" pattern="\\s*[0-9a-fA-F]{64}\\s*" autocomplete="off" spellcheck="false" />
+                    <p class="hint">Your wallet paid, not this browser. Without it the review stands as an opinion.</p>
+                  </div>
+                `
+              : null
+        }
         <button>Publish the review</button>
         <p role="status">${state}</p>
       </form>
