@@ -298,7 +298,7 @@ function Form({ doc, change }) {
             change((d) => {
               d.d = text;
             })}
-          pattern="[a-z0-9-]+"
+          pattern="[a-z0-9\\-]+"
         />
       </div>
       <${Field}

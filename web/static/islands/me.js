@@ -1,5 +1,6 @@
 // The visitor's own jobs, newest first, with what each cost.
 import { budget, setBudget, spentToday } from "./budget.js";
+import { open } from "./fold.js";
 import { amount, node, relay, tag, tags } from "./relay.js";
 import { html, render, useEffect, useReducer, useState } from "./ui.js";
 import { connected, forget } from "./nwc.js";
@@ -98,6 +99,9 @@ function Purse({ me }) {
   `;
 }
 
+const title = (job) =>
+  (tags(job, "i")[0]?.[1] ?? (tags(job, "encrypted").length ? "A private order" : `Kind ${job.kind}`)).slice(0, 80);
+
 function Me() {
   const [me, setMe] = useState(undefined);
   const [jobs, add] = useReducer((state, event) => new Map(state).set(event.id, event), new Map());
@@ -110,14 +114,16 @@ function Me() {
   }, []);
   useEffect(() => {
     if (!me) return;
+    // What is private is opened, but not by an extension: it would ask its owner about each.
+    const opened = (take) => async (event) => take(me.kind === "nip07" ? event : await open(event, me));
     const stops = [
-      relay.subscribe([{ kinds: KINDS, authors: [me.pubkey], limit: 200 }], add),
+      relay.subscribe([{ kinds: KINDS, authors: [me.pubkey], limit: 200 }], opened(add)),
       relay.subscribe(
         [
           { kinds: [7000], "#p": [me.pubkey], limit: 1000 },
           { kinds: KINDS.map((kind) => kind + 1000), "#p": [me.pubkey], limit: 500 },
         ],
-        hear,
+        opened(hear),
       ),
     ];
     return () => stops.forEach((stop) => stop());
@@ -188,7 +194,7 @@ function Me() {
           ${rows.map(
             ({ job, state, cost }) => html`
               <tr data-item>
-                <td><a href=${`/job/${job.id}`}>${(tags(job, "i")[0]?.[1] ?? `kind ${job.kind}`).slice(0, 80)}</a></td>
+                <td><a href=${`/job/${job.id}`}>${title(job)}</a></td>
                 <td>${state}</td>
                 <td class="soft nowrap">${new Date(job.created_at * 1000).toLocaleString()}</td>
                 <td class="n">${cost ? amount(cost) : ""}</td>

@@ -160,3 +160,5 @@ relay.addEventListener("state", ({ detail: up }) => {
 
 document.addEventListener("timmy:who", showWho);
 showWho();
+// On a telephone the menu is longer than the screen: where the visitor is comes into view.
+document.querySelector("nav.main [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });

@@ -14,7 +14,7 @@ const TYPES = [
 ];
 
 /** `event` and `sha256` may be empty: then the report is about the key. */
-export const reportTags = ({ pubkey, event, sha256 }, type) => [
+const reportTags = ({ pubkey, event, sha256 }, type) => [
   ["p", pubkey, ...(event ? [] : [type])],
   ...(event ? [["e", event, type]] : []),
   ...(sha256

@@ -34,7 +34,7 @@ export function ownPath(url) {
 }
 
 /** The small picture that the node makes of its own images, films and sounds. */
-export const thumbOf = (url, mime = "") =>
+const thumbOf = (url, mime = "") =>
   /^(image|video|audio)\//.test(mime) && ownPath(url) ? `/thumb/${ownPath(url).slice(1, 65)}.webp` : null;
 
 /** A link that leads away, marked as such: nothing of this page goes along. */
