@@ -168,7 +168,8 @@ def small(recipe: Recipe) -> str:
     tall = len({box.y for box in boxes}) > 1
 
     def spot(x: float, y: float) -> tuple[int, int]:
-        return round(50 + 220 * (x - EDGE) / max(right - EDGE, 1)), round(48 + 84 * y / low) if tall else 90
+        across = round(50 + 220 * (x - EDGE) / (right - EDGE)) if right > EDGE else 160
+        return across, round(48 + 84 * y / low) if tall else 90
 
     parts = [
         '<svg class="pattern t-composite" viewBox="0 0 320 180" preserveAspectRatio="xMidYMid slice"'

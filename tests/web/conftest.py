@@ -1,5 +1,6 @@
 """A browser (Debian's Chromium through Playwright) and a whole node, one of each for all tests that a worker runs."""
 
+import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.whole import Node, running, until
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 HANDWRITTEN = Path(__file__).parent / "handwritten.json"  # a recipe whose one step is a person's
+SHOOTING = bool(os.environ.get("TIMMY_SCREENSHOTS"))  # then the pictures of docs/screenshots are taken
 PATIENCE = 90_000  # milliseconds for whatever is waited for: three workers share two cores
 Visit = Callable[..., Awaitable[Any]]
 
@@ -22,7 +24,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     data = tmp_path_factory.mktemp("page") / "node"
     recipes = data / "orchestrator" / "recipes"
     recipes.mkdir(parents=True)
-    shutil.copy(HANDWRITTEN, recipes)
+    if not SHOOTING:
+        shutil.copy(HANDWRITTEN, recipes)
     with running(data) as node:
         until(lambda: {5100, 5250, 5260} <= {s["kind"] for s in node.get("/index.json")["services"] if s["alive"]}, 60)
         yield node

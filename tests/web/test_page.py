@@ -1,7 +1,6 @@
 """The page in a real browser against a real node: a film is bought and watched, then every page is looked at."""
 
 import json
-import os
 import re
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from nostr.key import SecretKey
 from nostr.pool import Pool
-from tests.web.conftest import Visit
+from tests.web.conftest import SHOOTING, Visit
 from tests.web.steps import bid_dearly, order
 from tests.whole import Node
 from web.session import new_link
@@ -20,7 +19,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_sc
 
 AXE = (Path(__file__).parent / "axe.min.js").read_text()
 SHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
-SHOOTING = bool(os.environ.get("TIMMY_SCREENSHOTS"))
 PAGES = [
     "/",
     "/new/5100",
@@ -78,6 +76,8 @@ async def test_every_page_looks_right_on_every_screen(page: Any, node: Node) -> 
     """
     page.forgiven += ["status of 404"]  # the error page is looked at too
     await page.goto(new_link(node.data, node.base))
+    await page.goto("/inbox")
+    await page.click("text=Look around as a guest")  # what is only for those who have a key is looked at too
     for path, name in everywhere(node).items():
         tall = 1240 if name in ("job", "shop") else 900
         await page.set_viewport_size({"width": 1280, "height": tall})

@@ -166,7 +166,7 @@ async def test_a_person_sells_to_people_and_to_a_recipe(node: Node, visit: Visit
     await worker.click("#wallet summary")
     await worker.get_by_role("button", name="Use my account here").click()
     await worker.wait_for_selector("text=it holds nothing yet")
-    await worker.get_by_role("button", name="Available for 1 hours").click()
+    await worker.get_by_role("button", name="Available for 1 hour").click()
     await worker.wait_for_selector("text=even with this page closed")
 
     def here() -> list[Any]:

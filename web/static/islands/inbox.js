@@ -113,13 +113,17 @@ function Available({ me, at, live, setLive }) {
         </span>
         ${[1, 4, 12].map(
           (hours) => html`
-            <button class="plain small" aria-label=${`Available for ${hours} hours`} onClick=${() => stay(hours)}>
+            <button
+              class="plain small"
+              aria-label=${`Available for ${hours} hour${hours > 1 ? "s" : ""}`}
+              onClick=${() => stay(hours)}
+            >
               ${hours} h
             </button>
           `,
         )}
+        <span role="status" class="soft">${said}</span>
       </span>
-      <span role="status" class="small soft">${said}</span>
     </div>
   `;
 }
@@ -203,7 +207,7 @@ function Skills({ me, mine, setLive }) {
         <div class="fields">
           <div class="field">
             <label for="price">Usual price (${node.credits ? "credits" : "sat"})</label>
-            <input id="price" name="price" inputmode="numeric" pattern="[0-9]*" value=${about.amount ?? "1000"} />
+            <input id="price" name="price" inputmode="numeric" pattern="[0-9]*" value=${about.amount ?? "100"} />
           </div>
           <div class="field">
             <label for="tags">Words people search for</label>
