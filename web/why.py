@@ -12,13 +12,11 @@ Reason = Mapping[str, str]  # text, href ("" where there is nothing to show)
 def reasons(score: Score, reviews: Sequence[Mapping[str, Any]]) -> list[Reason]:
     """What was counted. Weights are of jobs: old ones fade, large ones and known buyers tell more."""
     made: list[tuple[str, str]] = []
-    if score.jobs:
+    if score.jobs and score.low < score.mean - 0.02:
         jobs = "1 reviewed job leaves" if score.jobs == 1 else f"{score.jobs} reviewed jobs leave"
-        large = f" For a large job this node reckons with {round(100 * score.low)}: {jobs} doubt."
-        doubt = large if score.low < score.mean - 0.02 else ""
-        made.append((f"Of 100 jobs like the last ones, about {round(100 * score.mean)} should go well.{doubt}", ""))
+        made.append((f"For a large job this node reckons with {round(100 * score.low)} of 100: {jobs} doubt.", ""))
     if any(score.own):
-        made.append((f"This node has bought here itself: {_weighed(score.own)}.", ""))
+        made.append((f"This node's own purchases: {_weighed(score.own)}.", ""))
     if any(score.known):
         made.append((f"Buyers whom this node trusts: {_weighed(score.known)}.", REVIEWS))
     if any(score.crowd):
@@ -26,8 +24,8 @@ def reasons(score: Score, reviews: Sequence[Mapping[str, Any]]) -> list[Reason]:
         made.append((many, REVIEWS))
     if reviews:
         proven = sum(bool(review["paid"]) for review in reviews)
-        rest = "." if proven == len(reviews) else "; the others change nothing."
-        made.append((f"{proven} of {len(reviews)} reviews prove that the author paid{rest}", REVIEWS))
+        some = f"{proven} of {len(reviews)} reviews prove that their authors paid; the others change nothing."
+        made.append((some if proven < len(reviews) else "Every review proves that its author paid.", REVIEWS))
     if score.vouched:
         made.append(("Somebody whom this node trusts recommends it.", ""))
     if score.short_mean < score.mean - 0.02:
@@ -37,11 +35,11 @@ def reasons(score: Score, reviews: Sequence[Mapping[str, Any]]) -> list[Reason]:
 
 
 def _weighed(evidence: tuple[float, float]) -> str:
-    """`weighs like 12 good jobs and 1 bad one`"""
+    """`they weigh like 12 good and 1 bad jobs`"""
     good, bad = (_count(part) for part in evidence)
     if bad == "0":
-        return f"weighs like {good} good {'job' if good == '1' else 'jobs'}, none bad"
-    return f"weighs like {good} good and {bad} bad jobs"
+        return f"they weigh like {good} good {'job' if good == '1' else 'jobs'}, none bad"
+    return f"they weigh like {good} good and {bad} bad jobs"
 
 
 def _count(weight: float) -> str:

@@ -226,10 +226,10 @@ def test_a_buyer_reads_why_a_score_is_what_it_is() -> None:
     score = Score("", 5100, 9, 2, 0.82, 0.6, 0.55, 4, 3, (2.0, 0.0), (1.0, 0.25), (0.4, 0.0), 0.5, 0.7)
     told = reasons(score, [{"paid": True}, {"paid": False}])
     text = " ".join(reason["text"] for reason in told)
-    assert "Of 100 jobs like the last ones, about 82 should go well. For a large job this node reckons with 55" in text
-    assert "This node has bought here itself: weighs like 2 good jobs, none bad." in text
-    assert "weighs like 1 good and 0.2 bad jobs" in text and "counts little" in text
-    assert "1 of 2 reviews prove that the author paid; the others change nothing." in text
+    assert "For a large job this node reckons with 55 of 100: 4 reviewed jobs leave doubt." in text
+    assert "This node's own purchases: they weigh like 2 good jobs, none bad." in text
+    assert "whom this node trusts: they weigh like 1 good and 0.2 bad jobs" in text and "counts little" in text
+    assert "1 of 2 reviews prove that their authors paid; the others change nothing." in text
     assert "recommends it" in text and "it would be 70 of 100" in text
     assert {reason["href"] for reason in told} == {"", "#reviews"}
     assert reasons(newcomer("", 5100), []) == []
