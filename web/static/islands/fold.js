@@ -36,6 +36,8 @@ export function fold(events, id, provider) {
   job.state = job.results.length ? "success" : job.cancelled ? "cancelled" : said;
   job.bill = job.feedback.findLast((event) => tags(event, "amount").some((t) => t[2]));
   job.over = job.results.length > 0 || FINAL.has(job.state) || job.state === "cancelled";
+  // What is sold sealed (docs/chaining.md 7) is billed after the work, in the same second as the last word of it.
+  if (job.bill && !job.over && tags(job.bill, "sealed").length) job.state = "payment-required";
   job.running = job.feedback.some(isWork);
   job.began = job.feedback.find(isWork)?.created_at;
   job.claim = Number(last && isWork(last) ? (tag(last, "claim") ?? 0) : 0);

@@ -284,8 +284,8 @@ function Job() {
     );
   };
   const [result] = job.results;
-  const waiting = job.state === "payment-required" && job.bill && !job.running;
-  const busy = !job.over && job.running;
+  const waiting = job.state === "payment-required" && job.bill;
+  const busy = !job.over && job.running && !waiting;
   const after = mine ? job.results.find((event) => tags(event, "amount").some((t) => t[2])) : null;
   const unpaid = after && !paid && !job.bill && !job.receipts.some((event) => event.pubkey === me.pubkey);
   const price = Number(job.bill ? tag(job.bill, "amount") : 0);
